@@ -1,0 +1,171 @@
+/* eslint-disable @typescript-eslint/no-explicit-any, @typescript-eslint/no-empty-object-type -- inference over declarations */
+/**
+ * `defineProcessor`: the module that users write, as data. A worker imports it to run it, the main thread for its
+ * declarations and serdes. Types infer what handlers, queries and commands see; nothing here runs anything.
+ */
+import { PartitaError } from '../core/errors.js';
+import { checkName } from '../core/names.js';
+import type { AnyTopic, StoreDeclaration, Stores, Topic, Topics } from './declarations.js';
+import type { WindowedDeclaration, WindowResult } from './windowed.js';
+
+/** The headers of a record, decoded when iterated. */
+export type Headers = Iterable<readonly [string, Uint8Array]>;
+
+/** A record as `process` sees it. Its value is frozen. Valid until the handler's return (or promise) settles. */
+export type RecordOf<I> = {
+  [N in keyof I]: I[N] extends Topic<infer K, infer V>
+    ? {
+        /** Name of the input in the declaration. */
+        readonly input: N;
+        readonly topic: string;
+        readonly partition: number;
+        readonly offset: number;
+        /** Event time in ms since 1970. */
+        readonly timestamp: number;
+        readonly key: K;
+        readonly value: V;
+        readonly headers: Headers;
+      }
+    : never;
+}[keyof I];
+
+export interface EmitOptions {
+  /** Event time in ms; default: the record's. */
+  readonly timestamp?: number;
+  /** Explicit partition; default: murmur2 of the key (a null key: the actor's partition modulo the topic's). */
+  readonly partition?: number;
+  readonly headers?: Readonly<Record<string, string | Uint8Array>>;
+}
+
+export type Emit<O> = {
+  readonly [N in keyof O]: O[N] extends Topic<infer K, infer V>
+    ? (key: K, value: V, options?: EmitOptions) => void
+    : never;
+};
+
+/** What `process` and commands may do; valid until they end, then RECORD_CLOSED. */
+export interface Context<O, S, C> {
+  readonly stores: { readonly [N in keyof S]: S[N] extends StoreDeclaration<infer RW, any> ? RW : never };
+  readonly emit: Emit<O>;
+  readonly config: C;
+  readonly partition: number;
+  /** Aborted when the actor stops. */
+  readonly signal: AbortSignal;
+}
+
+/** What queries may do: read. */
+export interface QueryContext<S, C> {
+  readonly stores: { readonly [N in keyof S]: S[N] extends StoreDeclaration<any, infer RO> ? RO : never };
+  readonly config: C;
+  readonly partition: number;
+}
+
+export type KeyOf<I> = { [N in keyof I]: I[N] extends Topic<infer K, any> ? K : never }[keyof I];
+
+/** What becomes of a record whose handler threw: the partition fails, the record is skipped, or it goes to a topic. */
+export type ErrorDecision = 'fail' | 'skip' | { readonly deadLetter: string };
+
+/** What an error policy is told. */
+export interface FailedRecord {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly timestamp: number;
+}
+
+export type ErrorPolicy = ErrorDecision | ((error: unknown, record: FailedRecord) => ErrorDecision);
+
+/** The declaration as users pass it. */
+export interface ProcessorDefinition<I, O, S, C, Q, M> {
+  /** Parses `config` of `processorAt` in each thread; zod schemas fit. */
+  readonly config?: { parse(input: unknown): C };
+  readonly inputs: I;
+  readonly outputs?: O;
+  readonly stores?: S;
+  /** Runs once per actor before its first record; may not write state. */
+  init?(context: Pick<Context<O, S, C>, 'config' | 'partition' | 'signal'>): void | Promise<void>;
+  process(record: RecordOf<I>, context: Context<O, S, C>): void | Promise<void>;
+  /** Default `fail`. Sees the handler's own errors and serde errors only. */
+  readonly onError?: ErrorPolicy;
+  readonly windows?: {
+    [
+      N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
+    ]?: S[N] extends WindowedDeclaration<infer K, any, infer R>
+      ? (window: WindowResult<K, R>, context: Context<O, S, C>) => void
+      : never;
+  };
+  readonly queries?: Q &
+    Record<string, (context: QueryContext<S, C>, key: KeyOf<I>, ...args: never) => unknown>;
+  readonly commands?: M &
+    Record<string, (context: Context<O, S, C>, key: KeyOf<I>, ...args: never) => unknown>;
+}
+
+declare const PARTS: unique symbol;
+
+/** A defined processor; the phantom parts type its router. */
+export interface Processor<I, C, Q, M> {
+  readonly definition: AnyDefinition;
+  readonly [PARTS]?: { readonly i: I; readonly c: C; readonly q: Q; readonly m: M };
+}
+
+/** The definition without its types: what the runtime works with. */
+export interface AnyDefinition {
+  readonly config?: { parse(input: unknown): unknown };
+  readonly inputs: Readonly<Record<string, AnyTopic>>;
+  readonly outputs?: Readonly<Record<string, AnyTopic>>;
+  readonly stores?: Stores;
+  readonly init?: (context: any) => void | Promise<void>;
+  readonly process: (record: any, context: any) => void | Promise<void>;
+  readonly onError?: ErrorPolicy;
+  readonly queries?: Readonly<Record<string, (context: any, key: any, ...args: any[]) => unknown>>;
+  readonly commands?: Readonly<Record<string, (context: any, key: any, ...args: any[]) => unknown>>;
+}
+
+/** Parts of a processor by letter: i inputs, c config, q queries, m commands. */
+export type Parts<X, N extends 'i' | 'c' | 'q' | 'm'> =
+  X extends Processor<infer I, infer C, infer Q, infer M>
+    ? { readonly i: I; readonly c: C; readonly q: Q; readonly m: M }[N]
+    : never;
+
+/**
+ * Defines a processor: the default export of a module without side effects.
+ * @throws PartitaError INVALID_PROCESSOR or INVALID_NAME for what can't be run.
+ */
+export function defineProcessor<
+  const I extends Topics,
+  const O extends Topics = {},
+  const S extends Stores = {},
+  C = undefined,
+  Q = {},
+  M = {},
+>(definition: ProcessorDefinition<I, O, S, C, Q, M>): Processor<I, C, Q, M> {
+  const checked = definition as unknown as AnyDefinition;
+  checkDefinition(checked);
+  return { definition: checked };
+}
+
+function checkDefinition(definition: AnyDefinition): void {
+  const bad = (why: string): never => {
+    throw new PartitaError('INVALID_PROCESSOR', why);
+  };
+  if (typeof definition.process !== 'function') bad('A processor needs a `process` function.');
+  if (Object.keys(definition.inputs).length === 0) bad('A processor needs at least one input.');
+  for (const [side, topics] of [
+    ['input', definition.inputs],
+    ['output', definition.outputs ?? {}],
+  ] as const) {
+    const names = new Set<string>();
+    for (const [name, declared] of Object.entries(topics)) {
+      const topicName = declared.name ?? name;
+      if (names.has(topicName)) bad(`Two ${side}s are declared for the topic ${topicName}.`);
+      names.add(topicName);
+      if (typeof declared.key?.encode !== 'function' || typeof declared.value?.encode !== 'function')
+        bad(`The ${side} ${name} needs serdes for its key and its value.`);
+    }
+  }
+  for (const [name, store] of Object.entries(definition.stores ?? {})) {
+    checkName('store', name);
+    if (store.kind !== 'keyValue')
+      bad(`The store ${name} is of kind ${store.kind}, which this version can't run.`);
+  }
+}
