@@ -1,0 +1,74 @@
+/**
+ * Typed events over eventemitter3. Events inform; nothing in Partita needs a listener for its correctness. Unlike Node's
+ * EventEmitter, eventemitter3 is silent for an `error` event that nobody hears: a failure is therefore always a rejected
+ * promise as well, and an event in addition.
+ */
+import { EventEmitter } from 'eventemitter3';
+import { silentLogger, type Logger } from './logger.js';
+
+/** Events by name, each with the one object its listeners get. */
+export type EventMap = object;
+
+export type Listener<E> = (event: E) => void;
+
+/** The side that listens. */
+export interface EventSource<M extends EventMap> {
+  on<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this;
+  once<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this;
+  off<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this;
+}
+
+export class Emitter<M extends EventMap> implements EventSource<M> {
+  readonly #events = new EventEmitter();
+  readonly #logger: Logger;
+  /** One guarded form per listener, so that `off` finds what `on` added. */
+  readonly #guarded = new WeakMap<(event: never) => void, (event: unknown) => void>();
+
+  /** @param logger is told of a listener that throws */
+  constructor(logger: Logger = silentLogger) {
+    this.#logger = logger;
+  }
+
+  on<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this {
+    this.#events.on(name, this.#guard(listener));
+    return this;
+  }
+
+  once<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this {
+    this.#events.once(name, this.#guard(listener));
+    return this;
+  }
+
+  off<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this {
+    this.#events.off(name, this.#guard(listener));
+    return this;
+  }
+
+  /** Calls the listeners at once, in the order they were added; returns whether there was one. */
+  emit<N extends keyof M & string>(name: N, event: M[N]): boolean {
+    return this.#events.emit(name, event);
+  }
+
+  listenerCount(name: keyof M & string): number {
+    return this.#events.listenerCount(name);
+  }
+
+  removeAllListeners(): void {
+    this.#events.removeAllListeners();
+  }
+
+  /** A listener's fault is its own: it must break neither the commit that reported nor the listeners after it. */
+  #guard<E>(listener: Listener<E>): (event: unknown) => void {
+    const existing = this.#guarded.get(listener);
+    if (existing !== undefined) return existing;
+    const guarded = (event: unknown): void => {
+      try {
+        listener(event as E);
+      } catch (error) {
+        this.#logger.error({ err: error }, 'A listener of an event threw.');
+      }
+    };
+    this.#guarded.set(listener, guarded);
+    return guarded;
+  }
+}
