@@ -63,18 +63,18 @@ function jsonLogger(threshold: number, bound: LogFields, write: (line: string) =
   };
 }
 
-/** Logging must not throw for what JSON can't hold. */
+/** Logging must not throw for what JSON can't hold: a value inside itself becomes a mark. */
 function line(entry: LogFields): string {
-  const above: unknown[] = [];
+  const above: { readonly original: object; readonly shown: object }[] = [];
   return JSON.stringify(entry, function (this: unknown, _key, value: unknown) {
     if (typeof value === 'bigint') return value.toString();
-    if (value instanceof Error) value = errorFields(value);
     if (typeof value !== 'object' || value === null) return value;
     // `this` holds the value: what was pushed after it belongs to branches that are done.
-    while (above.length > 0 && above.at(-1) !== this) above.pop();
-    if (above.includes(value)) return '[circular]';
-    above.push(value);
-    return value;
+    while (above.length > 0 && above.at(-1)?.shown !== this) above.pop();
+    if (above.some(({ original }) => original === value)) return '[circular]';
+    const shown = value instanceof Error ? errorFields(value) : value;
+    above.push({ original: value, shown });
+    return shown;
   });
 }
 
