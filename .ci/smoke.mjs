@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import console from 'node:console';
+import process from 'node:process';
+import { URL, fileURLToPath } from 'node:url';
 
 const job = fileURLToPath(new URL('../dist/examples/01-flights/main.js', import.meta.url));
 const TIMEOUT_MS = 180_000;

@@ -159,7 +159,9 @@ function checkDefinition(definition: AnyDefinition): void {
       const topicName = declared.name ?? name;
       if (names.has(topicName)) bad(`Two ${side}s are declared for the topic ${topicName}.`);
       names.add(topicName);
-      if (typeof declared.key?.encode !== 'function' || typeof declared.value?.encode !== 'function')
+      // Callers without types may have left them out.
+      const { key, value }: Partial<AnyTopic> = declared;
+      if (typeof key?.encode !== 'function' || typeof value?.encode !== 'function')
         bad(`The ${side} ${name} needs serdes for its key and its value.`);
     }
   }

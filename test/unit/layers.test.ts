@@ -34,13 +34,14 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   actor: ['core', 'codec', 'changelog', 'processor', 'threads/protocol.ts', 'storage', 'state'],
 };
 
-/** Packages that only some folders may load, and only by a dynamic import(). */
+/** Packages that only some folders or files of src/ may load, and only by a dynamic import(). */
 const DEFERRED: Readonly<Record<string, readonly string[]>> = {
   kafkajs: ['log/kafka'],
   piscina: ['threads'],
   zod: ['manager'],
-  'classic-level': ['storage', 'log/embedded'],
-  '@nxtedition/rocksdb': ['storage'],
+  // An addon has to be loaded once on the main thread before any worker does.
+  'classic-level': ['storage', 'log/embedded', 'threads/preload-engine.ts'],
+  '@nxtedition/rocksdb': ['storage', 'threads/preload-engine.ts'],
 };
 
 /** Packages that may be imported as usual, but only there. */
@@ -97,7 +98,7 @@ function folder(file: string): string | undefined {
 }
 
 function inOneOf(file: string, folders: readonly string[]): boolean {
-  return folders.some((allowed) => file.startsWith(`src/${allowed}/`));
+  return folders.some((allowed) => file === `src/${allowed}` || file.startsWith(`src/${allowed}/`));
 }
 
 function packageName(specifier: string): string {
