@@ -159,9 +159,7 @@ function checkDefinition(definition: AnyDefinition): void {
       const topicName = declared.name ?? name;
       if (names.has(topicName)) bad(`Two ${side}s are declared for the topic ${topicName}.`);
       names.add(topicName);
-      // Callers without types may have left them out.
-      const { key, value }: Partial<AnyTopic> = declared;
-      if (typeof key?.encode !== 'function' || typeof value?.encode !== 'function')
+      if (!isSerde(declared.key) || !isSerde(declared.value))
         bad(`The ${side} ${name} needs serdes for its key and its value.`);
     }
   }
@@ -170,4 +168,9 @@ function checkDefinition(definition: AnyDefinition): void {
     if (store.kind !== 'keyValue')
       bad(`The store ${name} is of kind ${store.kind}, which this version can't run.`);
   }
+}
+
+/** Callers without types may pass anything. */
+function isSerde(value: unknown): boolean {
+  return typeof (value as { encode?: unknown } | undefined)?.encode === 'function';
 }
