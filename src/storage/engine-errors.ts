@@ -4,10 +4,7 @@
  */
 import { describeError, PartitaError, type ErrorCode } from '../core/errors.js';
 
-type StorageCode = Extract<
-  ErrorCode,
-  'LOCKED' | 'CORRUPT' | 'DISK_FULL' | 'ENGINE_CLOSED' | 'ENGINE_FAILED'
->;
+type StorageCode = Extract<ErrorCode, 'LOCKED' | 'CORRUPT' | 'DISK_FULL' | 'ENGINE_CLOSED' | 'ENGINE_FAILED'>;
 
 /** The innermost code and all messages of an error and its causes; abstract-level wraps what the addon says. */
 export interface NativeError {
@@ -36,7 +33,8 @@ const CLOSED_CODES = new Set([
   'LEVEL_BATCH_NOT_OPEN',
 ]);
 
-const DISK_FULL_TEXT = /no space left|disk quota exceeded|file too large|not enough space|ENOSPC|EDQUOT|EFBIG/i;
+const DISK_FULL_TEXT =
+  /no space left|disk quota exceeded|file too large|not enough space|ENOSPC|EDQUOT|EFBIG/i;
 
 /** Files that a database always has; their absence is damage, not a failure of the disk. */
 const MISSING_FILE_TEXT =

@@ -3,7 +3,7 @@
  * libuv's. It writes chained batches only, since an array batch can be torn by a kill; after a failed write it takes no
  * more until it is opened anew, since LevelDB would append behind a torn record. It never touches a LOCK file.
  */
-import type { ClassicLevel } from 'classic-level';
+import type { ClassicLevel, Iterator as LevelIterator } from 'classic-level';
 import { engineUnavailable } from '../core/engine-kind.js';
 import { PartitaError } from '../core/errors.js';
 import { classifyLevelError, storageError } from './engine-errors.js';
@@ -21,7 +21,7 @@ import type {
 
 type Database = ClassicLevel<Uint8Array, Uint8Array>;
 type Snapshot = ReturnType<Database['snapshot']>;
-type Iterator = ReturnType<Database['iterator']>;
+type Iterator = LevelIterator<Database, Uint8Array, Uint8Array>;
 type Entry = readonly [key: Uint8Array, value: Uint8Array];
 
 /** Bytes after which the addon cuts a page short. */
@@ -174,7 +174,7 @@ class LevelSnapshot implements EngineSnapshot {
 
   #iterator(range: ResolvedRange): Iterator | undefined {
     if (range.empty) return undefined;
-    return this.#db.iterator({
+    return this.#db.iterator<Uint8Array, Uint8Array>({
       snapshot: this.#snapshot,
       ...(range.gte === undefined ? {} : { gte: range.gte }),
       ...(range.lt === undefined ? {} : { lt: range.lt }),
@@ -234,7 +234,7 @@ class LevelScan implements EngineScan {
   }
 }
 
-async function loadClassicLevel(): Promise<typeof import('classic-level')> {
+async function loadClassicLevel(): Promise<{ readonly ClassicLevel: typeof ClassicLevel }> {
   try {
     return await import('classic-level');
   } catch (cause) {

@@ -19,8 +19,8 @@ import type {
 /** A Map holds at most 2^24 entries; beyond this a partition needs an engine on disk. */
 const KEYS_MAX = 16_000_000;
 
-/** `Buffer.prototype.latin1Slice`, which works on any Uint8Array without wrapping it; the typings omit it. */
-const latin1Slice = (Buffer.prototype as unknown as { latin1Slice(this: Uint8Array): string }).latin1Slice;
+/** A method of Buffer that works on any Uint8Array without wrapping it; the typings omit it. */
+const { latin1Slice } = Buffer.prototype as unknown as { latin1Slice: (this: Uint8Array) => string };
 
 const toText = (bytes: Uint8Array): string => latin1Slice.call(bytes);
 const toBytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
@@ -125,6 +125,7 @@ class MemorySnapshot implements EngineSnapshot {
 
   #page(range: TextRange, count: number): [string, string][] {
     this.#expectOpen();
+    if (count === 0) return [];
     if (this.#replacedKeys.length !== this.#replaced.size)
       this.#replacedKeys = [...this.#replaced.keys()].sort();
     const found: [string, string][] = [];
@@ -169,7 +170,6 @@ class MemoryScan implements EngineScan {
   async next(): Promise<readonly Entry[]> {
     if (this.#closed) throw new PartitaError('ENGINE_CLOSED', 'The scan of the memory engine is closed.');
     const count = Math.min(SCAN_PAGE, this.#remaining);
-    if (count === 0) return [];
     const found = this.#page(this.#range, count);
     this.#remaining = found.length < count ? 0 : this.#remaining - found.length;
     const last = found.at(-1)?.[0];

@@ -45,7 +45,11 @@ export class OrderedKeys {
   #push(run: string[]): void {
     let last = run;
     const runs = [...this.#runs];
-    for (let below = runs.at(-1); below !== undefined && last.length * 2 >= below.length; below = runs.at(-1)) {
+    for (
+      let below = runs.at(-1);
+      below !== undefined && last.length * 2 >= below.length;
+      below = runs.at(-1)
+    ) {
       last = mergeRuns(below, last);
       runs.pop();
     }

@@ -25,13 +25,13 @@ interface NativeBatch {
   _del(key: Uint8Array): void;
   _clear(): void;
   _writeSync(options: { sync: boolean }): void;
-  _closeSync(): void;
+  close(): Promise<void>;
 }
 interface NativeIterator {
   _seekSync(target: Uint8Array): void;
   /** Keys and values in turn. */
   _nextvSync(size: number): { rows: Uint8Array[]; finished: boolean };
-  _closeSync(): void;
+  close(): Promise<void>;
 }
 interface NativeDatabase {
   open(): Promise<void>;
@@ -121,9 +121,7 @@ export class RocksdbEngine implements StorageEngine {
     this.#expectOpen();
     const property = (name: string): number => Number(this.#db.getProperty(name)) || 0;
     return {
-      bytes:
-        property('rocksdb.total-sst-files-size') +
-        property('rocksdb.cur-size-all-mem-tables'),
+      bytes: property('rocksdb.total-sst-files-size') + property('rocksdb.cur-size-all-mem-tables'),
     };
   }
 
@@ -134,8 +132,8 @@ export class RocksdbEngine implements StorageEngine {
 
   async #close(): Promise<void> {
     for (const snapshot of this.#snapshots) await snapshot.close();
-    this.#batch._closeSync();
     try {
+      await this.#batch.close();
       await this.#db.close();
     } catch (error) {
       throw this.#error('closing', error);
@@ -181,8 +179,8 @@ class RocksdbSnapshot implements EngineSnapshot {
     if (this.#closed) return;
     this.#closed = true;
     this.#onClose(this);
-    this.#forward.close();
-    this.#backward.close();
+    await this.#forward.close();
+    await this.#backward.close();
   }
 }
 
@@ -227,9 +225,9 @@ class SharedIterator {
     return this.#user === user;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
-    this.#native._closeSync();
+    await this.#native.close();
   }
 }
 
@@ -253,7 +251,7 @@ class RocksdbScan implements EngineScan {
     const page = this.#read();
     if (page.length === 0) this.#remaining = 0;
     else this.#remaining -= page.length;
-    this.#last = page.at(-1)?.[0];
+    this.#last = page.at(-1)?.[0] ?? this.#last;
     return page;
   }
 
@@ -264,19 +262,26 @@ class RocksdbScan implements EngineScan {
   #read(): Entry[] {
     const { gte, lt, reverse } = this.#range;
     const resumes = this.#last !== undefined && this.#iterator.isAt(this);
-    const from = this.#last ?? (reverse ? lt : gte);
-    // A seek is inclusive: a page after another's turn begins with the key it ended with, and a backward one with `lt`.
+    // A seek is inclusive: after another's turn it finds the key that was read last, and backwards it finds `lt` itself.
     const skip = resumes ? undefined : (this.#last ?? (reverse ? lt : undefined));
-    const count = Math.min(this.#pageEntries, this.#remaining) + (skip === undefined ? 0 : 1);
+    const count = Math.min(this.#pageEntries, this.#remaining);
     this.#pageEntries = SCAN_PAGE;
-    const rows = this.#iterator.read(this, from, count);
+    const rows = this.#iterator.read(this, this.#last ?? (reverse ? lt : gte), count);
+    if (skip !== undefined && rows[0] !== undefined && Buffer.compare(rows[0], skip) === 0) {
+      rows.splice(0, 2);
+      if (rows.length === 0) rows.push(...this.#iterator.read(this, undefined, count));
+    }
+    return this.#within(rows);
+  }
+
+  /** The rows up to the far bound of the range. */
+  #within(rows: readonly Uint8Array[]): Entry[] {
+    const { gte, lt, reverse } = this.#range;
     const page: Entry[] = [];
     for (let i = 0; i + 1 < rows.length; i += 2) {
       const key = rows[i]!;
-      if (i === 0 && skip !== undefined && Buffer.compare(key, skip) === 0) continue;
-      if (reverse ? gte !== undefined && Buffer.compare(key, gte) < 0 : lt !== undefined && Buffer.compare(key, lt) >= 0)
-        break;
-      if (page.length === this.#remaining) break;
+      if (reverse && gte !== undefined && Buffer.compare(key, gte) < 0) break;
+      if (!reverse && lt !== undefined && Buffer.compare(key, lt) >= 0) break;
       page.push([key, rows[i + 1]!]);
     }
     return page;
@@ -299,7 +304,6 @@ async function openDatabase(
     const db = new RocksLevel(directory, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
-      passive: true,
       ...family,
       walCompression: false,
       parallelism: 1,

@@ -1,0 +1,448 @@
+/**
+ * The database of one actor: an engine, and in the same atomic batches how far the changelog has been applied. It opens
+ * with patience where somebody else has the lock, reports why a database can't be used as it is, and destroys nothing
+ * by itself: whether it may be rebuilt is the actor's decision (semantics.md 8.3), carried out by `rebuild`.
+ *
+ * On disk: `<directory>/partita.json` and the engine's files in `<directory>/level` or `<directory>/rocksdb`, so that no
+ * engine ever meets another's files. The memory engine touches no disk at all.
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Backoff } from '../core/backoff.js';
+import type { Clock } from '../core/clock.js';
+import { isPartitaError, PartitaError } from '../core/errors.js';
+import { engineFactory } from './engines.js';
+import {
+  FORMAT_VERSION,
+  fileError,
+  readFormatFile,
+  writeFormatFile,
+  type DatabaseFormat,
+} from './format-file.js';
+import type {
+  EngineFactory,
+  EngineKind,
+  EngineOptions,
+  EngineSnapshot,
+  EngineStats,
+  EngineWrite,
+  StorageEngine,
+} from './storage-engine.js';
+
+export interface OpenStorePartition {
+  /** Holds the engine's files and the format file; nothing else belongs in it. */
+  readonly directory: string;
+  readonly engine: EngineKind;
+  /** Empty where the log gives none: then it is not compared. */
+  readonly changelogTopicId: string;
+  /** How long a lock is waited for, in ms; it is tried once at least. */
+  readonly openBudgetMs: number;
+  readonly engineOptions: EngineOptions;
+  readonly clock: Clock;
+  /** Ends the waiting for a lock with CALL_ABORTED. */
+  readonly signal?: AbortSignal;
+  /** `true`: damage is reported as `mismatch`; `false`: it is thrown as CORRUPT. Either way the files are untouched. */
+  readonly rebuildOnCorruption: boolean;
+  /** Who makes engines; for tests that inject faults. Default: the three engines. */
+  readonly factoryOf?: (kind: EngineKind) => EngineFactory;
+}
+
+/**
+ * Why the database can't be used as it is. `corrupt`: damaged. `engine`: written by another engine. `format`: in a format
+ * this version doesn't know. `topicId`: for a changelog that is not the one there is now; this one alone is open and may
+ * be read, rebuilt, or taken over by `adopt`.
+ */
+export interface PartitionMismatch {
+  readonly kind: 'corrupt' | 'engine' | 'format' | 'topicId';
+  readonly message: string;
+}
+
+/** Where a batch leaves the database. */
+export interface ApplyPosition {
+  /** Changelog offset up to which everything is applied with this batch. */
+  readonly offset: number;
+  /** The log's append time of the last applied record, in ms; -1: none. */
+  readonly appendTime: number;
+  /** The checkpoint record of this batch; absent: the stored one stays. */
+  readonly checkpointRecord?: Uint8Array;
+  /** Wait until the disk has it. A lost tail is replayed, so that this is seldom worth its price. */
+  readonly sync: boolean;
+}
+
+/** Families begin with the length of their name; no store's name may begin with `$` (`core/names.ts`). */
+const META_FAMILY = '$partita';
+const META_PREFIX = Buffer.concat([Buffer.of(META_FAMILY.length), Buffer.from(META_FAMILY)]);
+const POSITION_KEY = Buffer.concat([META_PREFIX, Buffer.from('p')]);
+const CHECKPOINT_KEY = Buffer.concat([META_PREFIX, Buffer.from('c')]);
+/** Offset and append time, each an int64. */
+const POSITION_BYTES = 16;
+
+const LOCK_RETRY_FIRST_MS = 10;
+const LOCK_RETRY_MAX_MS = 500;
+
+export class StorePartition {
+  readonly #options: OpenStorePartition;
+  #engine: StorageEngine | undefined;
+  #mismatch: PartitionMismatch | undefined;
+  #offset = -1;
+  #appendTime = -1;
+  #checkpointRecord: Uint8Array | undefined;
+  #applying = false;
+  #rebuilding: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: OpenStorePartition) {
+    this.#options = options;
+  }
+
+  /**
+   * Opens the database, or reports as `mismatch` why it can't be used. A lock is retried with back-off within the budget.
+   * @throws PartitaError LOCKED, CORRUPT (if not `rebuildOnCorruption`), DISK_FULL, ENGINE_UNAVAILABLE, ENGINE_FAILED,
+   * CALL_ABORTED
+   */
+  static async open(options: OpenStorePartition): Promise<StorePartition> {
+    const partition = new StorePartition(options);
+    await withLockPatience(options, () => partition.#open());
+    return partition;
+  }
+
+  get mismatch(): PartitionMismatch | undefined {
+    return this.#mismatch;
+  }
+
+  /** Changelog offset up to which everything is applied; -1: nothing. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** The log's append time (ms) of the last applied record; -1: none. */
+  get appendTime(): number {
+    return this.#appendTime;
+  }
+
+  /** The checkpoint record that was stored last. */
+  get checkpointRecord(): Uint8Array | undefined {
+    return this.#checkpointRecord;
+  }
+
+  /** Nothing of a changelog has been applied yet. */
+  get empty(): boolean {
+    return this.#offset === -1 && this.#checkpointRecord === undefined;
+  }
+
+  /** Synchronous point read; the bytes belong to the caller. */
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.#expectEngine().get(key);
+  }
+
+  /** The view of this very moment. Holds the position rows too, in a family that no store's prefix covers. */
+  snapshot(): EngineSnapshot {
+    return this.#expectEngine().snapshot();
+  }
+
+  /**
+   * One atomic batch: the writes in order, the position, and the checkpoint record if one is given. Calls may not overlap.
+   * @throws PartitaError OFFSET_BACKWARDS (nothing is written), DISK_FULL, CORRUPT, ENGINE_FAILED, ENGINE_CLOSED,
+   * ILLEGAL_STATE. After a failed write the partition must be closed and opened anew.
+   */
+  async apply(writes: readonly EngineWrite[], position: ApplyPosition): Promise<void> {
+    const engine = this.#expectUsable();
+    this.#checkPosition(position);
+    for (const { key } of writes) if (isMetaKey(key)) throw this.#reservedKey();
+    const { offset, appendTime, checkpointRecord, sync } = position;
+    const batch = [...writes, { key: POSITION_KEY, value: encodePosition(offset, appendTime) }];
+    // Copied: the record is kept, while what it came from may be a large page.
+    const record = checkpointRecord === undefined ? undefined : Uint8Array.from(checkpointRecord);
+    if (record !== undefined) batch.push({ key: CHECKPOINT_KEY, value: record });
+    this.#applying = true;
+    try {
+      await engine.write(batch, { sync });
+    } finally {
+      this.#applying = false;
+    }
+    this.#offset = offset;
+    this.#appendTime = appendTime;
+    if (record !== undefined) this.#checkpointRecord = record;
+  }
+
+  /** Destroys whatever is in the directory and opens an empty database for the present changelog. */
+  async rebuild(): Promise<void> {
+    this.#expectNotClosed();
+    const engine = this.#engine;
+    this.#engine = undefined;
+    await engine?.close();
+    this.#rebuilding = withLockPatience(this.#options, async () => {
+      await this.#destroy();
+      await this.#open();
+    });
+    await this.#rebuilding;
+  }
+
+  /**
+   * Keeps the stores' contents and the checkpoint record of a database with mismatch `topicId` and makes it one of the
+   * present changelog, of which nothing counts as applied yet (`onStateMissing: 'restoreFromDisk'`).
+   */
+  async adopt(): Promise<void> {
+    const engine = this.#expectEngine();
+    if (this.#mismatch?.kind !== 'topicId')
+      throw new PartitaError(
+        'ILLEGAL_STATE',
+        `The database in ${this.#options.directory} is of this changelog already.`,
+      );
+    // The position first: were it the other way round, a crash in between would leave the old offset on the new log.
+    await engine.write([{ key: POSITION_KEY, value: encodePosition(-1, -1) }], { sync: true });
+    await writeFormatFile(this.#options.directory, this.#format());
+    this.#offset = -1;
+    this.#appendTime = -1;
+    this.#mismatch = undefined;
+  }
+
+  /** Estimated bytes that the database takes. */
+  stats(): Promise<EngineStats> {
+    return this.#expectEngine().stats();
+  }
+
+  /** Idempotent; releases the lock. Waits for a write under way. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    // Whoever rebuilds hears of a failure; closing only has to wait for its end.
+    await this.#rebuilding?.catch(() => undefined);
+    await this.#engine?.close();
+  }
+
+  async #open(): Promise<void> {
+    this.#reset();
+    const { engine: kind, directory } = this.#options;
+    if (kind === 'memory') {
+      this.#engine = await this.#factory('memory').open(directory, this.#options.engineOptions);
+      return;
+    }
+    const found = await readFormatFile(directory);
+    this.#mismatch = this.#compare(found);
+    if (this.#mismatch !== undefined && this.#mismatch.kind !== 'topicId') return;
+    await this.#openEngine(kind);
+    if (this.#engine === undefined) return;
+    await this.#settleFormat(found === 'invalid' ? undefined : found);
+  }
+
+  /** Opens the engine's files and reads the position; damage becomes the mismatch. */
+  async #openEngine(kind: EngineKind): Promise<void> {
+    const { directory, engineOptions, rebuildOnCorruption } = this.#options;
+    let engine: StorageEngine | undefined;
+    try {
+      await mkdir(directory, { recursive: true });
+      engine = await this.#factory(kind).open(join(directory, kind), engineOptions);
+      this.#readPosition(engine);
+      this.#engine = engine;
+    } catch (error) {
+      await engine?.close();
+      if (!(error instanceof PartitaError)) throw fileError('creating', directory, error);
+      if (error.code !== 'CORRUPT' || !rebuildOnCorruption) throw error;
+      this.#reset();
+      this.#mismatch = { kind: 'corrupt', message: error.message };
+    }
+  }
+
+  /** The format file of a database that is open: written if it is missing, and now is the first that could be. */
+  async #settleFormat(found: DatabaseFormat | undefined): Promise<void> {
+    const { directory, changelogTopicId } = this.#options;
+    if (found === undefined && !this.empty) {
+      this.#mismatch = { kind: 'format', message: `The database in ${directory} has lost its partita.json.` };
+      await this.#engine?.close();
+      this.#reset(this.#mismatch);
+      return;
+    }
+    const learned = found?.changelogTopicId === '' && changelogTopicId !== '';
+    if (found === undefined || learned) await this.#closeIfFails(writeFormatFile(directory, this.#format()));
+  }
+
+  async #closeIfFails(step: Promise<void>): Promise<void> {
+    try {
+      await step;
+    } catch (error) {
+      await this.#engine?.close();
+      throw error;
+    }
+  }
+
+  #compare(found: DatabaseFormat | 'invalid' | undefined): PartitionMismatch | undefined {
+    const { directory, engine, changelogTopicId } = this.#options;
+    if (found === undefined) return undefined;
+    if (found === 'invalid')
+      return { kind: 'format', message: `The partita.json in ${directory} makes no sense.` };
+    if (found.formatVersion !== FORMAT_VERSION)
+      return {
+        kind: 'format',
+        message: `The database in ${directory} has format ${found.formatVersion}; this version knows format ${FORMAT_VERSION}.`,
+      };
+    if (found.engine !== engine)
+      return {
+        kind: 'engine',
+        message: `The database in ${directory} was written by the engine "${found.engine}"; the engine is now "${engine}".`,
+      };
+    const bothKnown = found.changelogTopicId !== '' && changelogTopicId !== '';
+    if (bothKnown && found.changelogTopicId !== changelogTopicId)
+      return {
+        kind: 'topicId',
+        message: `The database in ${directory} belongs to the changelog with topic id ${found.changelogTopicId}; the topic now has id ${changelogTopicId}.`,
+      };
+    return undefined;
+  }
+
+  #readPosition(engine: StorageEngine): void {
+    const position = engine.get(POSITION_KEY);
+    if (position !== undefined) {
+      const { offset, appendTime } = decodePosition(position, this.#options.directory);
+      this.#offset = offset;
+      this.#appendTime = appendTime;
+    }
+    this.#checkpointRecord = engine.get(CHECKPOINT_KEY);
+  }
+
+  async #destroy(): Promise<void> {
+    const { directory, engine } = this.#options;
+    if (engine === 'memory') return;
+    const found = await readFormatFile(directory);
+    const kinds = new Set<EngineKind>([engine]);
+    if (found !== undefined && found !== 'invalid') kinds.add(found.engine);
+    for (const kind of kinds) if (kind !== 'memory') await this.#factory(kind).destroy(join(directory, kind));
+    await rm(directory, { recursive: true, force: true });
+  }
+
+  #factory(kind: EngineKind): EngineFactory {
+    return (this.#options.factoryOf ?? engineFactory)(kind);
+  }
+
+  #format(): DatabaseFormat {
+    const { engine, changelogTopicId } = this.#options;
+    return { engine, formatVersion: FORMAT_VERSION, changelogTopicId };
+  }
+
+  #reset(mismatch?: PartitionMismatch): void {
+    this.#engine = undefined;
+    this.#mismatch = mismatch;
+    this.#offset = -1;
+    this.#appendTime = -1;
+    this.#checkpointRecord = undefined;
+  }
+
+  #checkPosition({ offset, appendTime }: ApplyPosition): void {
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(appendTime) || offset < 0 || appendTime < -1)
+      throw new PartitaError(
+        'INVALID_ARGUMENT',
+        `The position ${offset} with append time ${appendTime} can't be stored in ${this.#options.directory}.`,
+      );
+    if (offset < this.#offset)
+      throw new PartitaError(
+        'OFFSET_BACKWARDS',
+        `The database in ${this.#options.directory} holds its changelog up to offset ${this.#offset}; a batch up to offset ${offset} was refused.`,
+        { details: { directory: this.#options.directory, stored: this.#offset, offset } },
+      );
+  }
+
+  #expectUsable(): StorageEngine {
+    const engine = this.#expectEngine();
+    if (this.#mismatch !== undefined) throw this.#unusable(this.#mismatch);
+    if (this.#applying)
+      throw new PartitaError(
+        'ILLEGAL_STATE',
+        `Two batches overlap in the database in ${this.#options.directory}.`,
+      );
+    return engine;
+  }
+
+  #expectEngine(): StorageEngine {
+    this.#expectNotClosed();
+    if (this.#engine !== undefined) return this.#engine;
+    if (this.#mismatch !== undefined) throw this.#unusable(this.#mismatch);
+    throw new PartitaError('ENGINE_CLOSED', `The database in ${this.#options.directory} is not open.`);
+  }
+
+  #expectNotClosed(): void {
+    if (this.#closing !== undefined)
+      throw new PartitaError('ENGINE_CLOSED', `The database in ${this.#options.directory} is closed.`);
+  }
+
+  #unusable(mismatch: PartitionMismatch): PartitaError {
+    return new PartitaError('ILLEGAL_STATE', `${mismatch.message} It must be rebuilt before it is used.`);
+  }
+
+  #reservedKey(): PartitaError {
+    return new PartitaError(
+      'INVALID_ARGUMENT',
+      `A key of the reserved family ${META_FAMILY} was to be written in ${this.#options.directory}.`,
+    );
+  }
+}
+
+/** Tries until it is done or fails otherwise than by a lock; meanwhile `<directory>.wanted` says that somebody waits. */
+async function withLockPatience(options: OpenStorePartition, step: () => Promise<void>): Promise<void> {
+  const { clock, directory, openBudgetMs, signal } = options;
+  const backoff = new Backoff({
+    firstMs: LOCK_RETRY_FIRST_MS,
+    maxMs: LOCK_RETRY_MAX_MS,
+    // The budget ends the waiting; the jitter may halve delays.
+    attemptsMax: 32 + Math.ceil((2 * openBudgetMs) / LOCK_RETRY_MAX_MS),
+  });
+  const deadline = clock.monotonic() + openBudgetMs;
+  const note = `${directory}.wanted`;
+  let noted = false;
+  try {
+    for (;;) {
+      if (signal?.aborted === true) throw openAborted(directory);
+      try {
+        await step();
+        return;
+      } catch (error) {
+        const delay = backoff.next();
+        const remaining = deadline - clock.monotonic();
+        if (!isPartitaError(error, 'LOCKED') || delay === undefined || remaining <= 0) throw error;
+        noted ||= await leaveNote(note);
+        await clock.sleep(Math.min(delay, remaining), signal);
+      }
+    }
+  } finally {
+    if (noted) await rm(note, { force: true });
+  }
+}
+
+/** The note is a courtesy: where it can't be written, the wait goes on without it. */
+async function leaveNote(path: string): Promise<boolean> {
+  try {
+    await writeFile(path, `${String(process.pid)}\n`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function openAborted(directory: string): PartitaError {
+  return new PartitaError('CALL_ABORTED', `Opening the database in ${directory} was ended by its caller.`);
+}
+
+function isMetaKey(key: Uint8Array): boolean {
+  if (key[0] !== META_FAMILY.length || key[1] !== META_FAMILY.charCodeAt(0)) return false;
+  return Buffer.compare(key.subarray(0, META_PREFIX.length), META_PREFIX) === 0;
+}
+
+function encodePosition(offset: number, appendTime: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(POSITION_BYTES);
+  bytes.writeBigInt64BE(BigInt(offset), 0);
+  bytes.writeBigInt64BE(BigInt(appendTime), 8);
+  return bytes;
+}
+
+function decodePosition(row: Uint8Array, directory: string): { offset: number; appendTime: number } {
+  const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength);
+  const offset = bytes.length === POSITION_BYTES ? Number(bytes.readBigInt64BE(0)) : Number.NaN;
+  const appendTime = bytes.length === POSITION_BYTES ? Number(bytes.readBigInt64BE(8)) : Number.NaN;
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(appendTime) || offset < -1 || appendTime < -1)
+    throw new PartitaError('CORRUPT', `The position row of the database in ${directory} makes no sense.`, {
+      details: { directory },
+    });
+  return { offset, appendTime };
+}
