@@ -26,8 +26,8 @@ export interface SerdeTraits<T> {
   /** Order-preserving form for store keys where the wire form does not sort as the values do. */
   readonly ordered?: { encode(value: T): Uint8Array; decode(bytes: Uint8Array): T };
   /**
-   * Checks that a plain value survives encode and decode, and freezes it deeply, in one walk. Returns an upper bound of
-   * its encoded size in bytes. Throws a TypeError that names the path of what does not survive.
+   * Checks that a plain or primitive value survives encode and decode, and freezes it deeply, in one walk. Returns an upper
+   * bound of its encoded size in bytes. Throws a TypeError or RangeError that names the path of what does not survive.
    */
   readonly admit?: (value: T) => number;
 }
