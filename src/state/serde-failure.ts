@@ -4,7 +4,12 @@
  */
 import { describeError, PartitaError } from '../core/errors.js';
 
-export function serdeFailed(what: 'key' | 'value', store: string, key: unknown, cause: unknown): PartitaError {
+export function serdeFailed(
+  what: 'key' | 'value',
+  store: string,
+  key: unknown,
+  cause: unknown,
+): PartitaError {
   return new PartitaError(
     'SERDE_FAILED',
     `A ${what} of the store ${store} does not survive its serde: ${describeError(cause)}`,

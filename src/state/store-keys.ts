@@ -13,7 +13,14 @@ import { latin1 } from './latin1.js';
 import { isWellFormed, serdeFailed, toWellFormed } from './serde-failure.js';
 
 /** Serdes of which the encoded bytes of a prefix begin the encoded bytes of the whole. */
-const PREFIXABLE = new Set(['string', 'bytes', 'custom', 'nullable string', 'nullable bytes', 'nullable custom']);
+const PREFIXABLE = new Set([
+  'string',
+  'bytes',
+  'custom',
+  'nullable string',
+  'nullable bytes',
+  'nullable custom',
+]);
 
 export class StoreKeys {
   readonly #store: string;
@@ -75,7 +82,10 @@ export class StoreKeys {
 
   /** The key as handlers have it. */
   decode(wholeKey: Uint8Array): unknown {
-    return decodeWith(this.#serde, wholeKey.subarray(this.#prefix.length), { what: 'key', store: this.#store });
+    return decodeWith(this.#serde, wholeKey.subarray(this.#prefix.length), {
+      what: 'key',
+      store: this.#store,
+    });
   }
 
   fromSortKey(sortKey: string): unknown {

@@ -67,7 +67,10 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
 
   [Symbol.asyncIterator](): this {
     if (this.#iterated)
-      throw new PartitaError('ILLEGAL_STATE', 'A scan is iterated once; call range, prefix or entries again.');
+      throw new PartitaError(
+        'ILLEGAL_STATE',
+        'A scan is iterated once; call range, prefix or entries again.',
+      );
     this.#iterated = true;
     return this;
   }
@@ -215,7 +218,9 @@ function overlayOf({ layers, range, read, reverse }: ScanRequest): readonly Over
   const live =
     read === 'committed'
       ? []
-      : layers.live.index.range(layers.live.entries, range).map(({ key, entry }) => ({ key, held: entry.value }));
+      : layers.live.index
+          .range(layers.live.entries, range)
+          .map(({ key, entry }) => ({ key, held: entry.value }));
   const merged = frozen.length === 0 ? live : live.length === 0 ? frozen : mergeOverlays(frozen, live);
   return reverse ? merged.reverse() : merged;
 }

@@ -105,10 +105,7 @@ export class StoredForm {
     if (held === null) return NULL_FORM;
     const text = this.#traits.text;
     if (text !== undefined) return arena.text(PLAIN_HEAD, text.toText(held));
-    return arena.bytes(
-      PLAIN_HEAD,
-      encodeWith(this.#serde, held, { what: 'value', store: this.#store, key }),
-    );
+    return arena.bytes(PLAIN_HEAD, encodeWith(this.#serde, held, { what: 'value', store: this.#store, key }));
   }
 
   #admitNothing(value: null | undefined, key: unknown): number {
