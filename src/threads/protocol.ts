@@ -60,9 +60,8 @@ export interface ActorOptions {
   readonly recoveryPageBytes: number;
   readonly openBudgetMs: number;
   readonly changelogBlockedMs: number;
-  readonly onStateMissing: 'error' | 'startEmpty' | 'restoreFromDisk';
-  readonly onOffsetsMoved: 'error' | 'resetState' | 'useGroup' | 'useState';
-  readonly resetId: string | undefined;
+  readonly onStateMissing: 'error' | 'startEmpty';
+  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState';
   readonly onOutOfRange: 'error' | 'earliest' | 'latest';
   readonly rebuildOnCorruption: boolean;
   readonly checkCrc: boolean;
@@ -208,6 +207,8 @@ export interface ActorUplink {
   changelogBounds(): Promise<PartitionBounds>;
   readChangelog(request: { readonly from: number; readonly maxBytes: number }): Promise<LogPage>;
   commit(request: ActorCommit): Promise<CommitOutcome>;
+  /** A topic that an error policy names at run time; `undefined` if it does not exist. */
+  describeTopic(topic: string): Promise<OutputSpec | undefined>;
   /** At-least-once outputs: resolves when acknowledged. */
   produce(batches: readonly LogBatch[]): Promise<void>;
   event(event: ActorEvent): void;
