@@ -109,6 +109,8 @@ export interface RecoveredActor {
   readonly restoredBytes: number;
   readonly rebuilt: string | undefined;
   readonly durationMs: number;
+  /** Number of the last committed checkpoint: settles what was in doubt before. `undefined` for a stateless actor. */
+  readonly checkpoint: number | undefined;
 }
 
 /** A chunk for an actor's mailbox: see FetchedChunk of the port. */
@@ -134,7 +136,7 @@ export interface CommandCall {
   /** Strictly rising per actor; written to `PROGRESS.startedCommand` when its handler starts. */
   readonly seq: number;
   readonly name: string;
-  /** Encoded key of the first input's key serde, or undefined for a call by partition. */
+  /** The key as the caller passed it, or undefined for a call by partition. */
   readonly key: unknown;
   readonly args: readonly unknown[];
   readonly ack: 'processed' | 'committed';
@@ -191,6 +193,8 @@ export interface ActorStats {
 }
 
 export interface ActorCommit {
+  /** Number of the checkpoint it is; `undefined` for a stateless actor. */
+  readonly checkpoint: number | undefined;
   readonly batches: readonly LogBatch[];
   readonly offsets: readonly OffsetCommit[];
   /** Commands with ack `committed` whose effects it holds: acknowledged on the main thread at the commit. */

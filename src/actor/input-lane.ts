@@ -1,0 +1,100 @@
+/**
+ * The chunks of one input topic in the order of their offsets, and the record at their head. A lane accepts a chunk only
+ * if it begins at the next position; it never decodes a key or value (`record-processor.ts` does). Which lane's head is
+ * next among several is decided by `input-merge.ts`.
+ */
+import { RecordReader } from '../codec/record-batch-reader.js';
+import { PartitaError } from '../core/errors.js';
+import type { Chunk, ChunkDone, InputSpec } from '../threads/protocol.js';
+
+interface BufferedChunk {
+  readonly chunk: Chunk;
+  readonly resolve: (done: ChunkDone) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class InputLane {
+  readonly spec: InputSpec;
+  /** Walks the chunk at the head; its fields are the head record's while `hasHead`. */
+  readonly reader: RecordReader;
+  hasHead = false;
+  /** The fetch that brought the head. */
+  headFetch = -1;
+  /** The latest fetch after which nothing more was there to read. */
+  endFetch = -1;
+  /** The next offset to be processed. */
+  position: number;
+  readonly #partition: number;
+  #expected: number;
+  #recordsOfChunk = 0;
+  readonly #buffered: BufferedChunk[] = [];
+  #loaded = false;
+
+  constructor(spec: InputSpec, partition: number, position: number, checkCrc: boolean) {
+    this.spec = spec;
+    this.#partition = partition;
+    this.position = position;
+    this.#expected = position;
+    this.reader = new RecordReader({ checkCrc });
+  }
+
+  /** Takes the chunk over, or answers at once that it is not the next one. */
+  push(chunk: Chunk): Promise<ChunkDone> {
+    if (chunk.from !== this.#expected) return Promise.resolve({ accepted: false, records: 0 });
+    this.#expected = chunk.next;
+    if (chunk.next >= chunk.lastStable) this.endFetch = chunk.fetch;
+    if (chunk.bytes.byteLength === 0 && this.#buffered.length === 0) {
+      this.position = chunk.next;
+      return Promise.resolve({ accepted: true, records: 0 });
+    }
+    return new Promise((resolve, reject) => {
+      this.#buffered.push({ chunk, resolve, reject });
+      if (!this.#loaded) this.#load();
+    });
+  }
+
+  /** Leaves the head record behind, and stands on the next one if there is one. */
+  advance(): void {
+    this.position = this.reader.offset + 1;
+    this.#recordsOfChunk++;
+    if (!this.reader.next()) this.#finishChunk();
+  }
+
+  /** Bad bytes surface here or in `push` as RECORD_BATCH_CORRUPT; the actor fails by it. */
+  #load(): void {
+    while (this.#buffered.length > 0) {
+      const { chunk } = this.#buffered[0]!;
+      this.#loaded = true;
+      this.#recordsOfChunk = 0;
+      const { bytes, from, aborted, topic } = chunk;
+      this.reader.load(bytes, { from, aborted, topic, partition: this.#partition });
+      if (this.reader.next()) {
+        this.hasHead = true;
+        this.headFetch = chunk.fetch;
+        return;
+      }
+      this.#release();
+    }
+  }
+
+  #finishChunk(): void {
+    this.hasHead = false;
+    this.#release();
+    this.#load();
+  }
+
+  #release(): void {
+    const done = this.#buffered.shift()!;
+    this.#loaded = false;
+    this.position = done.chunk.next;
+    done.resolve({ accepted: true, records: this.#recordsOfChunk });
+  }
+
+  /** Nothing of this lane will be processed any more. */
+  drop(error: () => PartitaError): void {
+    this.hasHead = false;
+    this.#loaded = false;
+    this.#expected = -1;
+    for (const { reject } of this.#buffered.splice(0)) reject(error());
+  }
+}

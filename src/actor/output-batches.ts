@@ -1,0 +1,288 @@
+/**
+ * What an actor wants written to its outputs: emits are encoded straight into one growing batch per output partition,
+ * under the savepoint of the record that made them. Batches are sealed only between records. It never sends anything:
+ * `take` hands the sealed bytes to the checkpoint (exactly-once) or to the end of the chunk (at-least-once).
+ */
+import { RecordBatchWriter } from '../codec/record-batch-writer.js';
+import { partitionForKey, partitionForText } from '../codec/murmur2.js';
+import { encodeWith } from '../codec/serdes.js';
+import { BATCH_HEADER_BYTES } from '../codec/record-batch-header.js';
+import type { Clock } from '../core/clock.js';
+import { PartitaError } from '../core/errors.js';
+import type { LogBatch } from '../core/log-types.js';
+import type { AnyTopic } from '../processor/declarations.js';
+import type { EmitOptions } from '../processor/define-processor.js';
+import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
+import type { OutputSpec } from '../threads/protocol.js';
+
+/** A batch is sealed between records once it is this large; the log's own limit may be lower. */
+const BATCH_BYTES_TARGET = 512 * 1024;
+/** Length, attributes, deltas and counts of one record at most, beside key, value and headers. */
+const RECORD_OVERHEAD_MAX = 64;
+/** Margin to the log's timestamp bounds, since its clock is not ours. */
+const TIMESTAMP_MARGIN_MS = 60_000;
+
+type Wire = Uint8Array | string | null;
+type WireHeaders = readonly (readonly [string, Uint8Array | string])[];
+
+/** The growing batches of one partition of an output topic. */
+class PartitionBuilder {
+  readonly topic: string;
+  readonly partition: number;
+  /** Writers started within the current record because the batch would have passed the limit. */
+  readonly overflow: RecordBatchWriter[] = [];
+  writer = new RecordBatchWriter({ initialBytes: 16 * 1024 });
+  touched = false;
+
+  constructor(topic: string, partition: number) {
+    this.topic = topic;
+    this.partition = partition;
+  }
+
+  get current(): RecordBatchWriter {
+    return this.overflow.at(-1) ?? this.writer;
+  }
+}
+
+/** One output topic with its serdes. */
+interface OutputTopic {
+  readonly spec: OutputSpec;
+  readonly declared: AnyTopic;
+  readonly keyText: SerdeTraits<unknown>['text'] | undefined;
+  readonly valueText: SerdeTraits<unknown>['text'] | undefined;
+  readonly builders: (PartitionBuilder | undefined)[];
+}
+
+export type EmitFunction = (key: unknown, value: unknown, options?: EmitOptions) => void;
+
+export class OutputBatches {
+  /** The functions behind `emit.NAME`, guarded by the caller's scope. */
+  readonly emit: Readonly<Record<string, EmitFunction>>;
+  /** Event time of what is being processed: the default timestamp of emits. */
+  timestamp = -1;
+  /** Bytes waiting to be taken: sealed ones and those still growing. */
+  bytes = 0;
+  /** Records waiting to be taken. */
+  records = 0;
+  readonly #actorPartition: number;
+  readonly #clock: Clock;
+  readonly #topics = new Map<string, OutputTopic>();
+  readonly #touched: PartitionBuilder[] = [];
+  #sealed: LogBatch[] = [];
+  #pastUntil = -1;
+  #markBytes = 0;
+  #markRecords = 0;
+
+  constructor(
+    outputs: readonly OutputSpec[],
+    declared: Readonly<Record<string, AnyTopic>>,
+    options: { readonly actorPartition: number; readonly clock: Clock; readonly guard: () => void },
+  ) {
+    this.#actorPartition = options.actorPartition;
+    this.#clock = options.clock;
+    const emit: Record<string, EmitFunction> = {};
+    for (const spec of outputs) {
+      const declaration = declared[spec.output];
+      if (declaration === undefined)
+        throw new PartitaError('INVALID_PROCESSOR', `The output ${spec.output} is not declared.`);
+      const output = this.#addTopic(spec, declaration);
+      emit[spec.output] = (key, value, emitOptions) => {
+        options.guard();
+        this.#emit(output, key, value, emitOptions);
+      };
+    }
+    this.emit = emit;
+  }
+
+  /** Begins a record: what was emitted so far can't be rolled back any more. */
+  mark(timestamp: number): void {
+    this.timestamp = timestamp;
+    this.#markBytes = this.bytes;
+    this.#markRecords = this.records;
+    if (this.#touched.length > 0) this.#settle();
+  }
+
+  /** Takes back what the current record emitted. */
+  rollback(): void {
+    for (const builder of this.#touched) {
+      builder.writer.rollback();
+      builder.overflow.length = 0;
+      builder.touched = false;
+    }
+    this.#touched.length = 0;
+    this.bytes = this.#markBytes;
+    this.records = this.#markRecords;
+  }
+
+  /** Seals everything and hands it over; each buffer is its own and may be transferred. Only between records. */
+  take(): LogBatch[] {
+    this.#settle();
+    for (const output of this.#topics.values())
+      for (const builder of output.builders)
+        if (builder !== undefined && builder.writer.count > 0) this.#seal(builder, builder.writer);
+    const taken = this.#sealed;
+    this.#sealed = [];
+    this.bytes = this.records = this.#markBytes = this.#markRecords = 0;
+    return taken;
+  }
+
+  /** Drops everything that was not taken. */
+  clear(): void {
+    this.take();
+  }
+
+  /** Writes raw bytes to a topic that need not be declared: dead letters. */
+  emitRaw(spec: OutputSpec, record: { timestamp: number; key: Uint8Array | null; value: Uint8Array | null; headers: WireHeaders }): void {
+    const output = this.#topics.get(spec.topic) ?? this.#addTopic(spec, undefined);
+    const partition =
+      record.key === null ? this.#actorPartition % spec.partitions : partitionForKey(record.key, spec.partitions);
+    this.#append(output, partition, record.timestamp, record.key, record.value, record.headers);
+  }
+
+  #addTopic(spec: OutputSpec, declared: AnyTopic | undefined): OutputTopic {
+    const output: OutputTopic = {
+      spec,
+      declared: declared ?? RAW_TOPIC,
+      keyText: declared === undefined ? undefined : traitsOf(declared.key as Serde<unknown>).text,
+      valueText: declared === undefined ? undefined : traitsOf(declared.value as Serde<unknown>).text,
+      builders: [],
+    };
+    this.#topics.set(spec.topic, output);
+    return output;
+  }
+
+  #emit(output: OutputTopic, key: unknown, value: unknown, options: EmitOptions | undefined): void {
+    const { spec } = output;
+    const keyWire = toWire(output, 'key', key);
+    const valueWire = toWire(output, 'value', value);
+    const timestamp = options?.timestamp ?? this.timestamp;
+    this.#checkTimestamp(spec, timestamp);
+    let partition = options?.partition;
+    if (partition === undefined)
+      partition =
+        keyWire === null
+          ? this.#actorPartition % spec.partitions
+          : typeof keyWire === 'string'
+            ? partitionForText(keyWire, spec.partitions)
+            : partitionForKey(keyWire, spec.partitions);
+    else if (!Number.isInteger(partition) || partition < 0 || partition >= spec.partitions)
+      throw new PartitaError(
+        'INVALID_ARGUMENT',
+        `The output ${spec.topic} has ${String(spec.partitions)} partitions; ${String(partition)} is none of them.`,
+      );
+    const headers = options?.headers === undefined ? undefined : Object.entries(options.headers);
+    this.#append(output, partition, timestamp, keyWire, valueWire, headers);
+  }
+
+  #append(
+    output: OutputTopic,
+    partition: number,
+    timestamp: number,
+    key: Wire,
+    value: Wire,
+    headers: WireHeaders | undefined,
+  ): void {
+    const { spec } = output;
+    const bound = sizeBound(key, value, headers);
+    const limit = spec.limits.maxBatchBytes;
+    if (bound > limit && exactSize(key, value, headers) > limit)
+      throw new PartitaError(
+        'RECORD_TOO_LARGE',
+        `A record for ${spec.topic} is larger than the topic's limit of ${String(limit)} bytes.`,
+        { details: { topic: spec.topic, limit } },
+      );
+    const builder = (output.builders[partition] ??= new PartitionBuilder(spec.topic, partition));
+    if (!builder.touched) {
+      builder.touched = true;
+      builder.writer.mark();
+      this.#touched.push(builder);
+    }
+    let writer = builder.current;
+    if (writer.count > 0 && writer.byteLength + bound > limit) {
+      writer = new RecordBatchWriter({ initialBytes: 16 * 1024 });
+      builder.overflow.push(writer);
+    }
+    this.bytes += writer.append(timestamp, key, value, headers);
+    this.records++;
+  }
+
+  #checkTimestamp(spec: OutputSpec, timestamp: number): void {
+    if (!Number.isSafeInteger(timestamp) || timestamp < 0)
+      throw new PartitaError(
+        'TIMESTAMP_OUT_OF_RANGE',
+        `The timestamp ${String(timestamp)} for ${spec.topic} is not a count of ms since 1970.`,
+      );
+    const { timestampAfterMaxMs, timestampBeforeMaxMs } = spec.limits;
+    // The clock is not read for what was in the past when it was last read: it is asked for every record.
+    if (timestamp <= this.#pastUntil && timestampBeforeMaxMs >= Number.MAX_SAFE_INTEGER) return;
+    const now = (this.#pastUntil = this.#clock.now());
+    if (
+      timestamp - now > timestampAfterMaxMs - TIMESTAMP_MARGIN_MS ||
+      now - timestamp > timestampBeforeMaxMs - TIMESTAMP_MARGIN_MS
+    )
+      throw new PartitaError(
+        'TIMESTAMP_OUT_OF_RANGE',
+        `The timestamp ${String(timestamp)} is outside of what ${spec.topic} accepts.`,
+        { details: { topic: spec.topic, timestamp } },
+      );
+  }
+
+  /** The record is over: its overflow becomes batches of its own, and what is large enough is sealed. */
+  #settle(): void {
+    for (const builder of this.#touched) {
+      builder.touched = false;
+      if (builder.overflow.length > 0) {
+        this.#seal(builder, builder.writer);
+        for (const writer of builder.overflow.splice(0)) this.#seal(builder, writer);
+      } else if (builder.writer.byteLength >= BATCH_BYTES_TARGET) this.#seal(builder, builder.writer);
+    }
+    this.#touched.length = 0;
+  }
+
+  #seal(builder: PartitionBuilder, writer: RecordBatchWriter): void {
+    const bytes = writer.seal();
+    if (bytes !== undefined) this.#sealed.push({ topic: builder.topic, partition: builder.partition, bytes });
+  }
+}
+
+const RAW_TOPIC: AnyTopic = {
+  key: { encode: (bytes: Uint8Array) => bytes, decode: (bytes: Uint8Array) => bytes },
+  value: { encode: (bytes: Uint8Array) => bytes, decode: (bytes: Uint8Array) => bytes },
+};
+
+function toWire(output: OutputTopic, what: 'key' | 'value', value: unknown): Wire {
+  const text = what === 'key' ? output.keyText : output.valueText;
+  const serde = (what === 'key' ? output.declared.key : output.declared.value) as Serde<unknown>;
+  if (value === null && traitsOf(serde).nullable) return null;
+  if (text === undefined || value === null) return encodeWith(serde, value, { what, topic: output.spec.topic });
+  let wire: unknown;
+  try {
+    wire = text.toText(value);
+  } catch (cause) {
+    throw serdeFailed(output, what, cause);
+  }
+  if (typeof wire !== 'string') throw serdeFailed(output, what, undefined);
+  return wire;
+}
+
+function serdeFailed(output: OutputTopic, what: string, cause: unknown): PartitaError {
+  return new PartitaError('SERDE_FAILED', `The ${what} of a record for ${output.spec.topic} can't be encoded.`, {
+    cause,
+    details: { topic: output.spec.topic, what },
+  });
+}
+
+function sizeBound(key: Wire, value: Wire, headers: WireHeaders | undefined): number {
+  let bound = BATCH_HEADER_BYTES + RECORD_OVERHEAD_MAX + wireBound(key) + wireBound(value);
+  if (headers !== undefined) for (const [name, bytes] of headers) bound += 16 + name.length * 3 + wireBound(bytes);
+  return bound;
+}
+
+function wireBound(wire: Wire): number {
+  return wire === null ? 0 : typeof wire === 'string' ? wire.length * 3 : wire.byteLength;
+}
+
+function exactSize(key: Wire, value: Wire, headers: WireHeaders | undefined): number {
+  const exact = (wire: Wire): Uint8Array | null => (typeof wire === 'string' ? Buffer.from(wire, 'utf8') : wire);
+  return sizeBound(exact(key), exact(value), headers);
+}
