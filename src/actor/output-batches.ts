@@ -13,6 +13,7 @@ import type { LogBatch } from '../core/log-types.js';
 import type { AnyTopic } from '../processor/declarations.js';
 import type { EmitOptions } from '../processor/define-processor.js';
 import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
+import type { RecordScope } from '../state/record-scope.js';
 import type { OutputSpec } from '../threads/protocol.js';
 
 /** A batch is sealed between records once it is this large; the log's own limit may be lower. */
@@ -56,8 +57,6 @@ interface OutputTopic {
 export type EmitFunction = (key: unknown, value: unknown, options?: EmitOptions) => void;
 
 export class OutputBatches {
-  /** The functions behind `emit.NAME`, guarded by the caller's scope. */
-  readonly emit: Readonly<Record<string, EmitFunction>>;
   /** Event time of what is being processed: the default timestamp of emits. */
   timestamp = -1;
   /** Bytes waiting to be taken: sealed ones and those still growing. */
@@ -76,22 +75,31 @@ export class OutputBatches {
   constructor(
     outputs: readonly OutputSpec[],
     declared: Readonly<Record<string, AnyTopic>>,
-    options: { readonly actorPartition: number; readonly clock: Clock; readonly guard: () => void },
+    options: { readonly actorPartition: number; readonly clock: Clock },
   ) {
     this.#actorPartition = options.actorPartition;
     this.#clock = options.clock;
-    const emit: Record<string, EmitFunction> = {};
     for (const spec of outputs) {
       const declaration = declared[spec.output];
       if (declaration === undefined)
         throw new PartitaError('INVALID_PROCESSOR', `The output ${spec.output} is not declared.`);
-      const output = this.#addTopic(spec, declaration);
-      emit[spec.output] = (key, value, emitOptions) => {
-        options.guard();
-        this.#emit(output, key, value, emitOptions);
-      };
+      this.#addTopic(spec, declaration);
     }
-    this.emit = emit;
+  }
+
+  /** The functions behind `emit.NAME` of one context: closed with its scope. */
+  emits(scope: RecordScope): Readonly<Record<string, EmitFunction>> {
+    const emit: Record<string, EmitFunction> = {};
+    for (const output of this.#topics.values())
+      emit[output.spec.output] = (key, value, options) => {
+        if (!scope.open)
+          throw new PartitaError(
+            'RECORD_CLOSED',
+            `An emit to ${output.spec.topic} was called after its record ended.`,
+          );
+        this.#emit(output, key, value, options);
+      };
+    return Object.freeze(emit);
   }
 
   /** Begins a record: what was emitted so far can't be rolled back any more. */
