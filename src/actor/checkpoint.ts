@@ -4,8 +4,14 @@
  * decides to retry: any failure after the freeze ends the actor, which restarts from what is committed.
  */
 import { RecordBatchWriter } from '../codec/record-batch-writer.js';
-import { CHECKPOINT_KEY, commitMetadata, encodeCheckpointRecord } from '../changelog/checkpoint-record.js';
-import type { CheckpointRecord } from '../changelog/checkpoint-record.js';
+import {
+  CHECKPOINT_KEY,
+  commitMetadata,
+  encodeCheckpointRecord,
+  RESET_KEY,
+  type CheckpointId,
+  type CheckpointRecord,
+} from '../changelog/checkpoint-record.js';
 import type { Clock } from '../core/clock.js';
 import { PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
@@ -31,6 +37,8 @@ export interface CheckpointContents {
   readonly records: number;
   /** At-least-once: settles when the outputs that left before are acknowledged. */
   readonly outputsSent: Promise<void> | undefined;
+  /** Whether everything that stands in the changelog before this checkpoint is given up. */
+  readonly reset: boolean;
 }
 
 export interface CheckpointOptions {
@@ -41,7 +49,7 @@ export interface CheckpointOptions {
   readonly partition: StorePartition | undefined;
   readonly stores: CheckpointRecord['stores'];
   /** The last committed one. */
-  readonly last: { readonly incarnation: number; readonly number: number };
+  readonly last: CheckpointId;
 }
 
 export class Checkpoint {
@@ -90,7 +98,7 @@ export class Checkpoint {
     const startedAt = clock.monotonic();
     const record = this.#record(contents);
     const changes = frozen?.encode() ?? [];
-    const changelog = record === undefined ? [] : this.#encodeChangelog(changes, record);
+    const changelog = record === undefined ? [] : this.#encodeChangelog(changes, record, contents.reset);
     const bytes = changelog.reduce((sum, batch) => sum + batch.bytes.byteLength, 0);
     if (contents.outputsSent !== undefined) await contents.outputsSent;
     this.lifecycle.move('committing');
@@ -149,7 +157,7 @@ export class Checkpoint {
     }));
   }
 
-  #encodeChangelog(changes: readonly EngineWrite[], record: Uint8Array): LogBatch[] {
+  #encodeChangelog(changes: readonly EngineWrite[], record: Uint8Array, reset: boolean): LogBatch[] {
     const { spec, clock } = this.#options;
     const { topic, limits } = spec.changelog!;
     const { partition } = spec.id;
@@ -166,6 +174,7 @@ export class Checkpoint {
       if (writer.count > 0 && writer.byteLength + bound > target) seal();
       writer.append(now, key, value);
     };
+    if (reset) append(RESET_KEY, Uint8Array.of(1));
     for (const change of changes) append(change.key, change.value);
     append(CHECKPOINT_KEY, record);
     seal();

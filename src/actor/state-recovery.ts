@@ -10,6 +10,8 @@ import {
   compareCheckpoints,
   decodeCheckpointRecord,
   parseCommitMetadata,
+  RESET_KEY,
+  type CheckpointId,
   type CheckpointRecord,
   type InputPosition,
 } from '../changelog/checkpoint-record.js';
@@ -38,7 +40,9 @@ export interface RecoveredState {
   readonly positions: Readonly<Record<string, InputPosition>>;
   /** Commit the positions before the first record. */
   readonly commitFirst: boolean;
-  readonly checkpoint: { readonly incarnation: number; readonly number: number };
+  /** With that commit, everything before it in the changelog is given up. */
+  readonly reset: boolean;
+  readonly checkpoint: CheckpointId;
   readonly eventClock: number;
   readonly restoredRecords: number;
   readonly restoredBytes: number;
@@ -142,7 +146,7 @@ export class StateRecovery {
     if (newest === undefined || spec.options.onStateMissing === 'startEmpty') return;
     let found: CheckpointRecord | undefined;
     await this.#eachPage(bounds.start, bounds.end, (page) => {
-      const record = this.#scanPage(page, () => undefined).checkpointRecord;
+      const record = this.#scanPage(page, ignore, ignore).checkpointRecord;
       if (record !== undefined) found = decodeCheckpointRecord(record, this.#where);
       return Promise.resolve();
     });
@@ -183,8 +187,11 @@ export class StateRecovery {
 
   async #applyPage(partition: StorePartition, page: LogPage): Promise<void> {
     const writes: EngineWrite[] = [];
-    const { checkpointRecord, appendTime } = this.#scanPage(page, (key, value) => writes.push({ key, value }));
+    const { checkpointRecord, appendTime, reset } = this.#scanPage(page, (key, value) => writes.push({ key, value }), () => {
+      writes.length = 0;
+    });
     if (page.next <= page.from) return;
+    if (reset) await partition.rebuild();
     this.#records += writes.length;
     this.#bytes += page.bytes.byteLength;
     const position = { offset: page.next - 1, appendTime, sync: false };
@@ -195,7 +202,8 @@ export class StateRecovery {
   #scanPage(
     page: LogPage,
     each: (key: Uint8Array, value: Uint8Array | null) => void,
-  ): { checkpointRecord: Uint8Array | undefined; appendTime: number } {
+    onReset: () => void,
+  ): { checkpointRecord: Uint8Array | undefined; appendTime: number; reset: boolean } {
     const { spec } = this.#options;
     const reader = new RecordReader({ checkCrc: spec.options.checkCrc });
     reader.load(page.bytes, {
@@ -205,6 +213,7 @@ export class StateRecovery {
       partition: spec.id.partition,
     });
     let checkpointRecord: Uint8Array | undefined;
+    let reset = false;
     while (reader.next()) {
       const key = reader.key();
       if (key === null)
@@ -214,10 +223,14 @@ export class StateRecovery {
           { details: { topic: spec.changelog!.topic, partition: spec.id.partition, offset: reader.offset } },
         );
       const value = reader.value();
-      if (isCheckpointKey(key)) checkpointRecord = value ?? undefined;
+      if (sameBytes(key, CHECKPOINT_KEY)) checkpointRecord = value ?? undefined;
+      else if (sameBytes(key, RESET_KEY)) {
+        reset = true;
+        onReset();
+      }
       else each(key, value);
     }
-    return { checkpointRecord, appendTime: lastAppendTime(page) };
+    return { checkpointRecord, appendTime: lastAppendTime(page), reset };
   }
 
   /** Positions from the checkpoint record, against what the group has committed; a stale answer is asked again. */
@@ -265,7 +278,7 @@ export class StateRecovery {
     const newest = newestOf(inputs.map((input) => input.committed)) ?? { incarnation: 0, number: 0 };
     const decision = this.#accept(decideStatelessPositions(inputs, spec.options));
     const checkpoint = { incarnation: newest.incarnation + 1, number: newest.number };
-    return this.#recovered({ ...decision, commitFirst: true }, checkpoint, -1);
+    return { ...this.#recovered(decision, checkpoint, -1), commitFirst: true, reset: true };
   }
 
   async #inputFacts(committed: readonly (CommittedOffset | undefined)[]): Promise<InputFacts[]> {
@@ -305,12 +318,13 @@ export class StateRecovery {
 
   #recovered(
     decision: Extract<PositionsDecision, { kind: 'positions' }>,
-    checkpoint: { readonly incarnation: number; readonly number: number },
+    checkpoint: CheckpointId,
     eventClock: number,
   ): RecoveredState {
     return {
       positions: decision.positions,
       commitFirst: decision.commitFirst,
+      reset: false,
       checkpoint: { incarnation: checkpoint.incarnation, number: checkpoint.number },
       eventClock,
       restoredRecords: this.#records,
@@ -332,15 +346,19 @@ export class StateRecovery {
   }
 }
 
-function isCheckpointKey(key: Uint8Array): boolean {
-  if (key.byteLength !== CHECKPOINT_KEY.byteLength) return false;
-  for (let i = 0; i < key.byteLength; i++) if (key[i] !== CHECKPOINT_KEY[i]) return false;
+function ignore(): void {
+  // A scan for the checkpoint record alone looks at nothing else.
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.byteLength !== b.byteLength) return false;
+  for (let i = 0; i < a.byteLength; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
 function newestOf(
   committed: readonly (CommittedOffset | undefined)[],
-): { readonly incarnation: number; readonly number: number } | undefined {
+): CheckpointId | undefined {
   return committed
     .map((offset) => (offset === undefined ? undefined : parseCommitMetadata(offset.metadata)))
     .filter((id) => id !== undefined)

@@ -12,6 +12,12 @@ const FORM_VERSION = 1;
 /** The whole store key of the checkpoint record. `$` is not allowed in store names, so that no store collides. */
 export const CHECKPOINT_KEY: Uint8Array = storeKey(familyPrefix('$checkpoint'), Uint8Array.of(0));
 
+/**
+ * The whole store key of the reset record: what stands before it in the changelog is dropped in replay. A key of its own,
+ * so that compaction keeps it at the offset where the state was given up.
+ */
+export const RESET_KEY: Uint8Array = storeKey(familyPrefix('$reset'), Uint8Array.of(0));
+
 export interface InputPosition {
   readonly topicId: string;
   /** The next offset to be processed. */
