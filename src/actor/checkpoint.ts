@@ -94,7 +94,7 @@ export class Checkpoint {
     frozen: FrozenLayer | undefined,
     onCommitted: () => void,
   ): Promise<void> {
-    const { clock, uplink, state, partition, spec } = this.#options;
+    const { clock, uplink, partition, spec } = this.#options;
     const startedAt = clock.monotonic();
     const record = this.#record(contents);
     const changes = frozen?.encode() ?? [];
@@ -121,8 +121,6 @@ export class Checkpoint {
         sync: spec.options.sync,
       });
     frozen?.complete();
-    // A layer that the cache bound pinned can be evicted now.
-    if (state !== undefined) state.trim();
     this.lifecycle.move('idle');
     uplink.event({
       type: 'checkpoint',

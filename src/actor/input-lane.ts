@@ -29,6 +29,7 @@ export class InputLane {
   #recordsOfChunk = 0;
   readonly #buffered: BufferedChunk[] = [];
   #loaded = false;
+  #dropped = false;
 
   constructor(spec: InputSpec, partition: number, position: number, checkCrc: boolean) {
     this.spec = spec;
@@ -47,15 +48,24 @@ export class InputLane {
       this.position = chunk.next;
       return Promise.resolve({ accepted: true, records: 0 });
     }
-    return new Promise((resolve, reject) => {
+    const done = new Promise<ChunkDone>((resolve, reject) => {
       this.#buffered.push({ chunk, resolve, reject });
-      if (!this.#loaded) this.#load();
     });
+    if (!this.#loaded)
+      try {
+        this.#load();
+      } catch (error) {
+        // The caller learns it from this throw; the promise is rejected when the lane is dropped.
+        done.catch(() => undefined);
+        throw error;
+      }
+    return done;
   }
 
   /** Leaves the head record behind, and stands on the next one if there is one. */
   advance(): void {
     this.position = this.reader.offset + 1;
+    if (this.#dropped) return;
     this.#recordsOfChunk++;
     if (!this.reader.next()) this.#finishChunk();
   }
@@ -90,10 +100,10 @@ export class InputLane {
     done.resolve({ accepted: true, records: this.#recordsOfChunk });
   }
 
-  /** Nothing of this lane will be processed any more. */
+  /** Nothing of this lane will be processed any more but the record under way, if there is one. */
   drop(error: () => PartitaError): void {
     this.hasHead = false;
-    this.#loaded = false;
+    this.#dropped = true;
     this.#expected = -1;
     for (const { reject } of this.#buffered.splice(0)) reject(error());
   }

@@ -72,6 +72,8 @@ export class PartitionActor implements ActorApi {
   #failure: PartitaError | undefined;
   #closed: Promise<ClosedActor> | undefined;
   #wake: (() => void) | undefined;
+  /** Something has happened since the loop last looked. */
+  #woken = false;
   #timer: Timer | undefined;
   #timerAt = Infinity;
   // Since the last checkpoint was frozen:
@@ -196,7 +198,7 @@ export class PartitionActor implements ActorApi {
   // ── opening ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #open(): Promise<OpenedActor> {
-    const { spec } = { spec: this.#spec };
+    const spec = this.#spec;
     this.#definition = await this.#environment.importProcessor(spec.processorUrl);
     this.#config = parseConfig(this.#definition, spec);
     if (spec.changelog === undefined) return { storedOffset: undefined, rebuild: undefined };
@@ -302,6 +304,7 @@ export class PartitionActor implements ActorApi {
 
   async #run(): Promise<void> {
     while (this.lifecycle.is('running')) {
+      this.#woken = false;
       Atomics.add(this.#progress, PROGRESS.heartbeat, 1);
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
@@ -394,13 +397,15 @@ export class PartitionActor implements ActorApi {
     if (this.#checkpointAt !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeAt(this.#checkpointAt);
     else if (this.#positionsMoved())
       this.#wakeAt(this.#lastCommitAt + this.#spec.options.idleCommitMs);
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
+    if (!this.#woken)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     this.#wake = undefined;
   }
 
   #wakeUp(): void {
+    this.#woken = true;
     this.#wake?.();
   }
 
@@ -589,13 +594,15 @@ export class PartitionActor implements ActorApi {
     const failure = toPartitaError(error, this.#where);
     this.#failure = failure;
     const closing = this.lifecycle.is('closing');
+    const recovering = this.lifecycle.is('recovering');
     if (!closing) this.lifecycle.move('failed');
     this.#abort.abort(failure);
     this.#dropUnstarted();
     this.#wakeUp();
     if (closing) return;
     await this.#release();
-    this.#uplink.event({ type: 'failed', error: failure, restart: mayRestart(failure) });
+    // While it recovers, the rejection of `recover` is the report.
+    if (!recovering) this.#uplink.event({ type: 'failed', error: failure, restart: mayRestart(failure) });
   }
 
   /** Opening or recovering went wrong: everything is released, and the error to reject with is returned. */
