@@ -5,7 +5,7 @@
  */
 import { RecordBatchWriter } from '../codec/record-batch-writer.js';
 import { partitionForKey, partitionForText } from '../codec/murmur2.js';
-import { encodeWith } from '../codec/serdes.js';
+import { encodeNullable, serdeFailed } from '../codec/serdes.js';
 import { BATCH_HEADER_BYTES } from '../codec/record-batch-header.js';
 import type { Clock } from '../core/clock.js';
 import { PartitaError } from '../core/errors.js';
@@ -142,9 +142,7 @@ export class OutputBatches {
   /** Writes raw bytes to a topic that need not be declared: dead letters. */
   emitRaw(spec: OutputSpec, record: { timestamp: number; key: Uint8Array | null; value: Uint8Array | null; headers: WireHeaders }): void {
     const output = this.#topics.get(spec.topic) ?? this.#addTopic(spec, undefined);
-    const partition =
-      record.key === null ? this.#actorPartition % spec.partitions : partitionForKey(record.key, spec.partitions);
-    this.#append(output, partition, record.timestamp, record.key, record.value, record.headers);
+    this.#append(output, this.#partitionOf(spec, record.key), record.timestamp, record.key, record.value, record.headers);
   }
 
   #addTopic(spec: OutputSpec, declared: AnyTopic | undefined): OutputTopic {
@@ -165,21 +163,21 @@ export class OutputBatches {
     const valueWire = toWire(output, 'value', value);
     const timestamp = options?.timestamp ?? this.timestamp;
     this.#checkTimestamp(spec, timestamp);
-    let partition = options?.partition;
-    if (partition === undefined)
-      partition =
-        keyWire === null
-          ? this.#actorPartition % spec.partitions
-          : typeof keyWire === 'string'
-            ? partitionForText(keyWire, spec.partitions)
-            : partitionForKey(keyWire, spec.partitions);
-    else if (!Number.isInteger(partition) || partition < 0 || partition >= spec.partitions)
+    const partition = options?.partition ?? this.#partitionOf(spec, keyWire);
+    if (!Number.isInteger(partition) || partition < 0 || partition >= spec.partitions)
       throw new PartitaError(
         'INVALID_ARGUMENT',
         `The output ${spec.topic} has ${String(spec.partitions)} partitions; ${String(partition)} is none of them.`,
       );
     const headers = options?.headers === undefined ? undefined : Object.entries(options.headers);
     this.#append(output, partition, timestamp, keyWire, valueWire, headers);
+  }
+
+  #partitionOf(spec: OutputSpec, key: Wire): number {
+    if (key === null) return this.#actorPartition % spec.partitions;
+    return typeof key === 'string'
+      ? partitionForText(key, spec.partitions)
+      : partitionForKey(key, spec.partitions);
   }
 
   #append(
@@ -258,26 +256,21 @@ const RAW_TOPIC: AnyTopic = {
   value: { encode: (bytes: Uint8Array) => bytes, decode: (bytes: Uint8Array) => bytes },
 };
 
+/** Text where the serde's form is text, so that the writer encodes it in place. */
 function toWire(output: OutputTopic, what: 'key' | 'value', value: unknown): Wire {
   const text = what === 'key' ? output.keyText : output.valueText;
   const serde = (what === 'key' ? output.declared.key : output.declared.value) as Serde<unknown>;
-  if (value === null && traitsOf(serde).nullable) return null;
-  if (text === undefined || value === null) return encodeWith(serde, value, { what, topic: output.spec.topic });
+  const where = { what, topic: output.spec.topic };
+  if (text === undefined || value === null) return encodeNullable(serde, value, where);
   let wire: unknown;
   try {
     wire = text.toText(value);
   } catch (cause) {
-    throw serdeFailed(output, what, cause);
+    throw serdeFailed('encode', serde, where, cause);
   }
-  if (typeof wire !== 'string') throw serdeFailed(output, what, undefined);
+  if (typeof wire !== 'string')
+    throw serdeFailed('encode', serde, where, new TypeError(`${typeof value} has no text form`));
   return wire;
-}
-
-function serdeFailed(output: OutputTopic, what: string, cause: unknown): PartitaError {
-  return new PartitaError('SERDE_FAILED', `The ${what} of a record for ${output.spec.topic} can't be encoded.`, {
-    cause,
-    details: { topic: output.spec.topic, what },
-  });
 }
 
 function sizeBound(key: Wire, value: Wire, headers: WireHeaders | undefined): number {

@@ -3,7 +3,8 @@
  * savepoint, so that a handler that throws leaves no trace and the error policy decides. It never touches the log or the
  * database; what was changed and emitted waits in the state and in the output batches for `checkpoint.ts`.
  */
-import { decodeWith, freezeDeep } from '../codec/serdes.js';
+import { freezeDeep } from '../codec/freeze.js';
+import { decodeNullable, serdeFailed } from '../codec/serdes.js';
 import { sliceText } from '../codec/text.js';
 import type { Clock } from '../core/clock.js';
 import { describeError, isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
@@ -48,7 +49,8 @@ interface HandlerContext {
 
 interface Decoder {
   readonly serde: Serde<unknown>;
-  readonly traits: SerdeTraits<unknown>;
+  readonly text: SerdeTraits<unknown>['text'];
+  /** Plain values are frozen; a user's own serde may return what can't be. */
   readonly freeze: boolean;
 }
 
@@ -273,34 +275,22 @@ export class RecordProcessor {
 
 function decoderOf(serde: Serde<unknown>): Decoder {
   const traits = traitsOf(serde);
-  return { serde, traits, freeze: traits.shape === 'plain' };
+  return { serde, text: traits.text, freeze: traits.shape === 'plain' };
 }
 
 function decode(decoder: Decoder, what: 'key' | 'value', lane: InputLane, start: number, end: number): unknown {
-  const { serde, traits } = decoder;
-  if (end < 0) {
-    if (traits.nullable) return null;
-    throw new PartitaError('SERDE_FAILED', `The ${what} is null and its serde is not nullable.`, {
-      details: { topic: lane.spec.topic, what },
-    });
+  const { serde, text } = decoder;
+  const where = { what, topic: lane.spec.topic };
+  if (end < 0) return decodeNullable(serde, null, where);
+  const { data } = lane.reader;
+  // A copy: the handler may keep what it decodes to, and must not keep the chunk alive with it.
+  if (text === undefined) return decodeNullable(serde, Uint8Array.prototype.slice.call(data, start, end), where);
+  try {
+    const value = text.fromText(sliceText(data, start, end));
+    return decoder.freeze ? freezeDeep(value) : value;
+  } catch (cause) {
+    throw serdeFailed('decode', serde, where, cause);
   }
-  const { text } = traits;
-  let value: unknown;
-  if (text === undefined)
-    value = decodeWith(serde, Uint8Array.prototype.slice.call(lane.reader.data, start, end), {
-      what,
-      topic: lane.spec.topic,
-    });
-  else
-    try {
-      value = text.fromText(sliceText(lane.reader.data, start, end));
-    } catch (cause) {
-      throw new PartitaError('SERDE_FAILED', `The ${what} is not a ${traits.name}: ${describeError(cause)}`, {
-        cause,
-        details: { topic: lane.spec.topic, what },
-      });
-    }
-  return decoder.freeze ? freezeDeep(value) : value;
 }
 
 function isFatal(error: unknown): boolean {

@@ -26,12 +26,41 @@ export function murmur2(bytes: Uint8Array): number {
     hash ^= bytes[whole]!;
     hash = Math.imul(hash, M);
   }
-  hash ^= hash >>> 13;
-  hash = Math.imul(hash, M);
-  return hash ^ (hash >>> 15);
+  return finish(hash);
 }
 
 /** The partition (0 ≤ result < `partitions`) of a record with this key: Kafka's toPositive(murmur2(key)) % partitions. */
 export function partitionForKey(keyBytes: Uint8Array, partitions: number): number {
   return (murmur2(keyBytes) & 0x7fffffff) % partitions;
+}
+
+/** `partitionForKey` of the text's UTF-8 bytes; ASCII, which nearly all keys are, is hashed without encoding it. */
+export function partitionForText(key: string, partitions: number): number {
+  const { length } = key;
+  for (let i = 0; i < length; i++)
+    if (key.charCodeAt(i) > 0x7f) return partitionForKey(Buffer.from(key, 'utf8'), partitions);
+  let hash = SEED ^ length;
+  const whole = length & ~3;
+  for (let i = 0; i < whole; i += 4) {
+    let k =
+      key.charCodeAt(i) |
+      (key.charCodeAt(i + 1) << 8) |
+      (key.charCodeAt(i + 2) << 16) |
+      (key.charCodeAt(i + 3) << 24);
+    k = Math.imul(k, M);
+    k ^= k >>> R;
+    k = Math.imul(k, M);
+    hash = Math.imul(hash, M) ^ k;
+  }
+  const rest = length & 3;
+  if (rest === 3) hash ^= key.charCodeAt(whole + 2) << 16;
+  if (rest >= 2) hash ^= key.charCodeAt(whole + 1) << 8;
+  if (rest >= 1) hash = Math.imul(hash ^ key.charCodeAt(whole), M);
+  return (finish(hash) & 0x7fffffff) % partitions;
+}
+
+function finish(hash: number): number {
+  hash ^= hash >>> 13;
+  hash = Math.imul(hash, M);
+  return hash ^ (hash >>> 15);
 }
