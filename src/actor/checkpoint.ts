@@ -25,6 +25,9 @@ import type { ActorSpec, ActorUplink, CheckpointReason } from '../threads/protoc
 /** Changelog batches are closed at this size; a single larger record still fits its topic's limit. */
 const CHANGELOG_BATCH_BYTES = 1 << 20;
 
+/** So many entries are encoded before the loop may breathe: a few milliseconds. */
+const ENTRIES_PER_PART = 4000;
+
 /** What a checkpoint takes over from the processing loop. */
 export interface CheckpointContents {
   readonly reason: CheckpointReason;
@@ -97,6 +100,8 @@ export class Checkpoint {
     const { clock, uplink, partition, spec } = this.#options;
     const startedAt = clock.monotonic();
     const record = this.#record(contents);
+    if (frozen !== undefined)
+      while (!frozen.encodePart(ENTRIES_PER_PART)) await new Promise((resolve) => setImmediate(resolve));
     const changes = frozen?.encode() ?? [];
     const changelog = record === undefined ? [] : this.#encodeChangelog(changes, record, contents.reset);
     const bytes = changelog.reduce((sum, batch) => sum + batch.bytes.byteLength, 0);

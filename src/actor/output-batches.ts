@@ -140,9 +140,19 @@ export class OutputBatches {
   }
 
   /** Writes raw bytes to a topic that need not be declared: dead letters. */
-  emitRaw(spec: OutputSpec, record: { timestamp: number; key: Uint8Array | null; value: Uint8Array | null; headers: WireHeaders }): void {
+  emitRaw(
+    spec: OutputSpec,
+    record: { timestamp: number; key: Uint8Array | null; value: Uint8Array | null; headers: WireHeaders },
+  ): void {
     const output = this.#topics.get(spec.topic) ?? this.#addTopic(spec, undefined);
-    this.#append(output, this.#partitionOf(spec, record.key), record.timestamp, record.key, record.value, record.headers);
+    this.#append(
+      output,
+      this.#partitionOf(spec, record.key),
+      record.timestamp,
+      record.key,
+      record.value,
+      record.headers,
+    );
   }
 
   #addTopic(spec: OutputSpec, declared: AnyTopic | undefined): OutputTopic {
@@ -275,7 +285,8 @@ function toWire(output: OutputTopic, what: 'key' | 'value', value: unknown): Wir
 
 function sizeBound(key: Wire, value: Wire, headers: WireHeaders | undefined): number {
   let bound = BATCH_HEADER_BYTES + RECORD_OVERHEAD_MAX + wireBound(key) + wireBound(value);
-  if (headers !== undefined) for (const [name, bytes] of headers) bound += 16 + name.length * 3 + wireBound(bytes);
+  if (headers !== undefined)
+    for (const [name, bytes] of headers) bound += 16 + name.length * 3 + wireBound(bytes);
   return bound;
 }
 
@@ -284,6 +295,7 @@ function wireBound(wire: Wire): number {
 }
 
 function exactSize(key: Wire, value: Wire, headers: WireHeaders | undefined): number {
-  const exact = (wire: Wire): Uint8Array | null => (typeof wire === 'string' ? Buffer.from(wire, 'utf8') : wire);
+  const exact = (wire: Wire): Uint8Array | null =>
+    typeof wire === 'string' ? Buffer.from(wire, 'utf8') : wire;
   return sizeBound(exact(key), exact(value), headers);
 }

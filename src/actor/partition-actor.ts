@@ -383,7 +383,7 @@ export class PartitionActor implements ActorApi {
           this.#calls.commandDone(call, result);
         } catch (error) {
           call.reject(error);
-          if (this.#state?.transaction.status === 'failed') throw error;
+          if (this.#state?.failure !== undefined) throw error;
         }
         if (this.#checkpointAt === Infinity) this.#becomeDirty();
         const lingerAt = clock.monotonic() + this.#spec.options.commandLingerMs;
@@ -394,9 +394,9 @@ export class PartitionActor implements ActorApi {
   }
 
   async #sleep(): Promise<void> {
-    if (this.#checkpointAt !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeAt(this.#checkpointAt);
-    else if (this.#positionsMoved())
-      this.#wakeAt(this.#lastCommitAt + this.#spec.options.idleCommitMs);
+    if (this.#checkpointAt !== Infinity && this.#checkpoint?.underWay !== true)
+      this.#wakeAt(this.#checkpointAt);
+    else if (this.#positionsMoved()) this.#wakeAt(this.#lastCommitAt + this.#spec.options.idleCommitMs);
     if (!this.#woken)
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
@@ -641,7 +641,11 @@ export class PartitionActor implements ActorApi {
   #restarted(outcome?: 'notStarted' | 'notApplied' | 'unknown'): PartitaError {
     return new PartitaError('ACTOR_RESTARTED', `The actor ${this.#where} was closed or restarted.`, {
       ...(this.#failure === undefined ? {} : { cause: this.#failure }),
-      details: { stream: this.#spec.id.stream, partition: this.#spec.id.partition, outcome: outcome ?? 'notStarted' },
+      details: {
+        stream: this.#spec.id.stream,
+        partition: this.#spec.id.partition,
+        outcome: outcome ?? 'notStarted',
+      },
     });
   }
 }
@@ -651,7 +655,9 @@ function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown {
   try {
     return definition.config.parse(spec.config);
   } catch (cause) {
-    throw new PartitaError('INVALID_OPTIONS', `The config of the stream ${spec.id.stream} is not valid.`, { cause });
+    throw new PartitaError('INVALID_OPTIONS', `The config of the stream ${spec.id.stream} is not valid.`, {
+      cause,
+    });
   }
 }
 
@@ -677,9 +683,13 @@ function toPartitaError(error: unknown, where: string): PartitaError {
 
 /** Errors that a restart can't mend: the same files, log and declarations would give them again. */
 function mayRestart(error: PartitaError): boolean {
-  return !['STATE_MISSING', 'OFFSETS_MOVED', 'STORE_INCOMPATIBLE', 'INVALID_PROCESSOR', 'PARTITION_NOT_OWNED'].includes(
-    error.code,
-  );
+  return ![
+    'STATE_MISSING',
+    'OFFSETS_MOVED',
+    'STORE_INCOMPATIBLE',
+    'INVALID_PROCESSOR',
+    'PARTITION_NOT_OWNED',
+  ].includes(error.code);
 }
 
 function yieldToEventLoop(): Promise<void> {

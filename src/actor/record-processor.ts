@@ -158,7 +158,11 @@ export class RecordProcessor {
     scope.open = true;
     const stores = state?.queryViews(call.read, scope) ?? {};
     try {
-      return (await handler({ stores, config, partition: spec.id.partition }, call.key, ...call.args)) as unknown;
+      return (await handler(
+        { stores, config, partition: spec.id.partition },
+        call.key,
+        ...call.args,
+      )) as unknown;
     } catch (error) {
       throw isPartitaError(error)
         ? error
@@ -211,7 +215,8 @@ export class RecordProcessor {
   }
 
   #checkState(state: StateStore): void {
-    if (state.transaction.status === 'failed') throw state.transaction.failure!;
+    const { failure } = state;
+    if (failure !== undefined) throw failure;
   }
 
   /** Rolls the record back and does what the policy says. */
@@ -245,7 +250,8 @@ export class RecordProcessor {
 
   async #deadLetter(lane: InputLane, topic: string, error: unknown): Promise<void> {
     const { spec, uplink } = this.#options;
-    const output = spec.deadLetters.find((known) => known.topic === topic) ?? (await uplink.describeTopic(topic));
+    const output =
+      spec.deadLetters.find((known) => known.topic === topic) ?? (await uplink.describeTopic(topic));
     if (output === undefined)
       throw new PartitaError('TOPIC_MISSING', `The dead letter topic ${topic} does not exist.`, {
         cause: error,
@@ -278,13 +284,20 @@ function decoderOf(serde: Serde<unknown>): Decoder {
   return { serde, text: traits.text, freeze: traits.shape === 'plain' };
 }
 
-function decode(decoder: Decoder, what: 'key' | 'value', lane: InputLane, start: number, end: number): unknown {
+function decode(
+  decoder: Decoder,
+  what: 'key' | 'value',
+  lane: InputLane,
+  start: number,
+  end: number,
+): unknown {
   const { serde, text } = decoder;
   const where = { what, topic: lane.spec.topic };
   if (end < 0) return decodeNullable(serde, null, where);
   const { data } = lane.reader;
   // A copy: the handler may keep what it decodes to, and must not keep the chunk alive with it.
-  if (text === undefined) return decodeNullable(serde, Uint8Array.prototype.slice.call(data, start, end), where);
+  if (text === undefined)
+    return decodeNullable(serde, Uint8Array.prototype.slice.call(data, start, end), where);
   try {
     const value = text.fromText(sliceText(data, start, end));
     return decoder.freeze ? freezeDeep(value) : value;

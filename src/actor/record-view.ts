@@ -18,7 +18,14 @@ export class RecordView {
   readonly value: unknown;
   readonly #reader: RecordReader;
 
-  constructor(input: string, topic: string, partition: number, reader: RecordReader, key: unknown, value: unknown) {
+  constructor(
+    input: string,
+    topic: string,
+    partition: number,
+    reader: RecordReader,
+    key: unknown,
+    value: unknown,
+  ) {
     this.input = input;
     this.topic = topic;
     this.partition = partition;

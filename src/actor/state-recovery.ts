@@ -101,7 +101,13 @@ export class StateRecovery {
         throw new PartitaError(
           'CHANGELOG_BLOCKED',
           `An open transaction holds ${spec.changelog!.topic}-${String(spec.id.partition)} at offset ${String(bounds.lastStable)} of ${String(bounds.end)}.`,
-          { details: { topic: spec.changelog!.topic, partition: spec.id.partition, offset: bounds.lastStable } },
+          {
+            details: {
+              topic: spec.changelog!.topic,
+              partition: spec.id.partition,
+              offset: bounds.lastStable,
+            },
+          },
         );
       await clock.sleep(backoff.next()!, signal);
     }
@@ -187,15 +193,22 @@ export class StateRecovery {
 
   async #applyPage(partition: StorePartition, page: LogPage): Promise<void> {
     const writes: EngineWrite[] = [];
-    const { checkpointRecord, appendTime, reset } = this.#scanPage(page, (key, value) => writes.push({ key, value }), () => {
-      writes.length = 0;
-    });
+    const { checkpointRecord, appendTime, reset } = this.#scanPage(
+      page,
+      (key, value) => writes.push({ key, value }),
+      () => {
+        writes.length = 0;
+      },
+    );
     if (page.next <= page.from) return;
     if (reset) await partition.rebuild();
     this.#records += writes.length;
     this.#bytes += page.bytes.byteLength;
     const position = { offset: page.next - 1, appendTime, sync: false };
-    await partition.apply(writes, checkpointRecord === undefined ? position : { ...position, checkpointRecord });
+    await partition.apply(
+      writes,
+      checkpointRecord === undefined ? position : { ...position, checkpointRecord },
+    );
   }
 
   /** Walks the records of a page; the checkpoint record is told apart from the stores' records. */
@@ -227,8 +240,7 @@ export class StateRecovery {
       else if (sameBytes(key, RESET_KEY)) {
         reset = true;
         onReset();
-      }
-      else each(key, value);
+      } else each(key, value);
     }
     return { checkpointRecord, appendTime: lastAppendTime(page), reset };
   }
@@ -256,7 +268,10 @@ export class StateRecovery {
           record?.clock ?? -1,
         );
       if (deadline.expired)
-        throw new PartitaError('LOG_UNAVAILABLE', `The offsets of ${this.#where} stay stale: ${decision.why}.`);
+        throw new PartitaError(
+          'LOG_UNAVAILABLE',
+          `The offsets of ${this.#where} stay stale: ${decision.why}.`,
+        );
       await clock.sleep(backoff.next()!, signal);
       committed = await uplink.committed();
     }
@@ -302,9 +317,13 @@ export class StateRecovery {
       case 'stateMissing':
         throw this.#stateMissing(decision.why);
       case 'offsetsMoved':
-        throw new PartitaError('OFFSETS_MOVED', `The offsets of ${this.#where} were moved: ${decision.why}.`, {
-          details,
-        });
+        throw new PartitaError(
+          'OFFSETS_MOVED',
+          `The offsets of ${this.#where} were moved: ${decision.why}.`,
+          {
+            details,
+          },
+        );
       case 'outOfRange':
         throw new PartitaError(
           'OFFSET_OUT_OF_RANGE',
@@ -312,7 +331,10 @@ export class StateRecovery {
           { details: { ...details, topic: decision.topic } },
         );
       case 'stale':
-        throw new PartitaError('LOG_UNAVAILABLE', `The offsets of ${this.#where} are stale: ${decision.why}.`);
+        throw new PartitaError(
+          'LOG_UNAVAILABLE',
+          `The offsets of ${this.#where} are stale: ${decision.why}.`,
+        );
     }
   }
 
@@ -356,9 +378,7 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-function newestOf(
-  committed: readonly (CommittedOffset | undefined)[],
-): CheckpointId | undefined {
+function newestOf(committed: readonly (CommittedOffset | undefined)[]): CheckpointId | undefined {
   return committed
     .map((offset) => (offset === undefined ? undefined : parseCommitMetadata(offset.metadata)))
     .filter((id) => id !== undefined)
@@ -370,7 +390,7 @@ function newestOf(
 function lastAppendTime(page: LogPage): number {
   const bytes = Buffer.from(page.bytes);
   let appendTime = -1;
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const header = readBatchHeader(bytes, at);
     if (header === undefined) return appendTime;
     appendTime = Math.max(appendTime, header.maxTimestamp);

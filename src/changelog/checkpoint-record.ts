@@ -54,7 +54,9 @@ export function decodeCheckpointRecord(bytes: Uint8Array, where: string): Checkp
   try {
     parsed = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
   } catch (cause) {
-    throw new PartitaError('CHANGELOG_INVALID', `The checkpoint record of ${where} is not readable.`, { cause });
+    throw new PartitaError('CHANGELOG_INVALID', `The checkpoint record of ${where} is not readable.`, {
+      cause,
+    });
   }
   const record = (parsed ?? {}) as Partial<CheckpointRecord> & { readonly version?: number };
   if (typeof record.version !== 'number')

@@ -39,7 +39,9 @@ export function decideReplay(
       `the changelog begins at ${String(bounds.start)}, after the stored offset ${String(local.offset)}`,
     );
   if (local.offset >= bounds.end)
-    return rebuild(`the stored offset ${String(local.offset)} is past the changelog's end ${String(bounds.end)}`);
+    return rebuild(
+      `the stored offset ${String(local.offset)} is past the changelog's end ${String(bounds.end)}`,
+    );
   const grown = next < bounds.end;
   const ageMs = facts.nowMs - local.appendTime;
   if (grown && local.appendTime >= 0 && ageMs > facts.deleteRetentionMs / 2)

@@ -54,6 +54,11 @@ export class StateLayers {
     return this.#ended !== undefined;
   }
 
+  /** What every use is answered with since the layers ended; `undefined` while they live. */
+  get failure(): PartitaError | undefined {
+    return this.#ended?.();
+  }
+
   /** The guard of every read and write. @throws PartitaError TRANSACTION_CLOSED, or what failed the transaction */
   check(): void {
     if (this.#ended !== undefined) throw this.#ended();

@@ -116,6 +116,11 @@ export class StateStore {
     this.#layers.end('failed', () => error);
   }
 
+  /** What failed or discarded it, if anything did: the actor must end, whatever its handler made of the error. */
+  get failure(): PartitaError | undefined {
+    return this.#layers.failure;
+  }
+
   setCacheBytes(bytes: number): void {
     this.#layers.cache.setLimit(bytes, this.#layers.flushed);
   }

@@ -88,9 +88,21 @@ describe('which positions hold', () => {
   ][] = [
     ['state and group agree: go on', record, {}, {}, [50, false]],
     ['a first start begins at the earliest offset', undefined, { committed: undefined }, {}, [10, true]],
-    ['a first start may begin at the latest', undefined, { committed: undefined }, { startFrom: 'latest' }, [100, true]],
+    [
+      'a first start may begin at the latest',
+      undefined,
+      { committed: undefined },
+      { startFrom: 'latest' },
+      [100, true],
+    ],
     ['the group expired: the state goes on and commits', record, { committed: undefined }, {}, [50, true]],
-    ['a stale answer of the group is asked again', record, { committed: { offset: 40, metadata: '1:6' } }, {}, 'stale'],
+    [
+      'a stale answer of the group is asked again',
+      record,
+      { committed: { offset: 40, metadata: '1:6' } },
+      {},
+      'stale',
+    ],
     [
       'the group is ahead of the changelog: the state is missing',
       record,
@@ -143,7 +155,13 @@ describe('which positions hold', () => {
       [51, true],
     ],
     ['the input was recreated', record, { topicId: 'B' }, {}, 'outOfRange'],
-    ['the input was recreated and the latest is used', record, { topicId: 'B' }, { onOutOfRange: 'latest' }, [100, true]],
+    [
+      'the input was recreated and the latest is used',
+      record,
+      { topicId: 'B' },
+      { onOutOfRange: 'latest' },
+      [100, true],
+    ],
   ];
   for (const [name, state, over, policy, expected] of rows)
     it(name, () => {
