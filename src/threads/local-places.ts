@@ -1,0 +1,72 @@
+/**
+ * Places without threads: actors run in the calling thread, on the caller's clock. For tests, the testing driver and
+ * seeded simulation; a "thread" can be made to die by `end`, which abandons its actors as a crash would.
+ */
+import { PartitaError } from '../core/errors.js';
+import type { ActorPlaces, PlacedActor } from './actor-places.js';
+import type { ActorApi, ActorSpec, ActorUplink } from './protocol.js';
+
+/** Makes an actor in this thread; `abandon` stops it at once, without a word, and frees what it holds. */
+export type MakeActor = (
+  spec: ActorSpec,
+  uplink: ActorUplink,
+) => { readonly api: ActorApi; abandon(): Promise<void> };
+
+interface Resident {
+  abandon(): Promise<void>;
+  died(error: Error): void;
+}
+
+export class LocalPlaces implements ActorPlaces {
+  readonly size: number;
+  readonly #make: MakeActor;
+  readonly #residents: Set<Resident>[];
+
+  constructor(size: number, make: MakeActor) {
+    this.size = size;
+    this.#make = make;
+    this.#residents = Array.from({ length: size }, () => new Set());
+  }
+
+  async create(place: number, spec: ActorSpec, uplink: ActorUplink): Promise<PlacedActor> {
+    const residents = this.#at(place);
+    const made = this.#make(spec, uplink);
+    let died: (error: Error) => void = () => undefined;
+    const death = new Promise<Error>((resolve) => (died = resolve));
+    const resident: Resident = { abandon: () => made.abandon(), died };
+    residents.add(resident);
+    const api = made.api;
+    const close = api.close.bind(api);
+    api.close = async (options) => {
+      const closed = await close(options);
+      residents.delete(resident);
+      return closed;
+    };
+    return { api, died: death };
+  }
+
+  async end(place: number, reason: string): Promise<void> {
+    const residents = [...this.#at(place)];
+    this.#at(place).clear();
+    await Promise.all(residents.map((resident) => resident.abandon()));
+    for (const resident of residents)
+      resident.died(
+        new PartitaError('THREAD_DIED', `The place ${place} was ended: ${reason}.`, { details: { place } }),
+      );
+  }
+
+  states(): readonly { readonly place: number; readonly state: string; readonly actors: number }[] {
+    return this.#residents.map((residents, place) => ({ place, state: 'ready', actors: residents.size }));
+  }
+
+  async close(): Promise<void> {
+    for (let place = 0; place < this.size; place++) await this.end(place, 'the manager stopped');
+  }
+
+  #at(place: number): Set<Resident> {
+    const residents = this.#residents[place];
+    if (residents === undefined)
+      throw new PartitaError('INVALID_ARGUMENT', `There is no place ${place}; there are ${this.size}.`);
+    return residents;
+  }
+}
