@@ -4,10 +4,23 @@
  */
 import { threadId } from 'node:worker_threads';
 import { Caller, serve, transferring } from './calls.js';
-import type { HostMethods, HostTask, LogLevel, ThreadHost, UplinkMethods, WireEvent } from './host-methods.js';
+import type {
+  HostMethods,
+  HostTask,
+  LogLevel,
+  ThreadHost,
+  UplinkMethods,
+  WireEvent,
+} from './host-methods.js';
 import type { ActorCommit, ActorEvent, ActorUplink } from './protocol.js';
 import { encodeError } from './wire-error.js';
-import type { CommitOutcome, CommittedOffset, LogBatch, LogPage, PartitionBounds } from '../core/log-types.js';
+import type {
+  CommitOutcome,
+  CommittedOffset,
+  LogBatch,
+  LogPage,
+  PartitionBounds,
+} from '../core/log-types.js';
 
 /** Sends a line to the manager's logger; never waits, never fails. */
 export type SendLog = (level: LogLevel, fields: Readonly<Record<string, unknown>>, message: string) => void;

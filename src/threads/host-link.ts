@@ -2,7 +2,7 @@
  * The main thread's end of the two ports of one host thread: makes handles of its actors and answers their uplinks.
  * Owns the numbers of actors; ends with its thread. The thread itself belongs to `thread-pool.ts`.
  */
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { PartitaError } from '../core/errors.js';
 import { ActorHandle } from './actor-handle.js';
 import { Caller, serve, transferring } from './calls.js';
@@ -10,7 +10,11 @@ import type { HostMethods, HostTask, LogLevel, UplinkMethods, WireEvent } from '
 import type { ActorApi, ActorEvent, ActorSpec, ActorUplink } from './protocol.js';
 import { decodeError } from './wire-error.js';
 
-export type ReceiveLog = (level: LogLevel, fields: Readonly<Record<string, unknown>>, message: string) => void;
+export type ReceiveLog = (
+  level: LogLevel,
+  fields: Readonly<Record<string, unknown>>,
+  message: string,
+) => void;
 
 let nextActor = 1;
 
@@ -19,12 +23,14 @@ export class HostLink {
   readonly task: HostTask;
   readonly #host: Caller<HostMethods>;
   readonly #uplinks = new Map<number, ActorUplink>();
+  readonly #uplinkPort: MessagePort;
 
   constructor(place: number, log: ReceiveLog) {
     const calls = new MessageChannel();
     const uplink = new MessageChannel();
     this.task = { calls: calls.port2, uplink: uplink.port2, place };
     this.#host = new Caller(calls.port1);
+    this.#uplinkPort = uplink.port1;
     serve(uplink.port1, this.#uplinkMethods(log));
   }
 
@@ -58,7 +64,7 @@ export class HostLink {
   fail(makeError: () => Error): void {
     this.#host.fail(makeError);
     this.#uplinks.clear();
-    this.task.uplink.close();
+    this.#uplinkPort.close();
   }
 
   #uplinkMethods(log: ReceiveLog): UplinkMethods {

@@ -3,7 +3,13 @@
  * each incarnation has a new one, so that an answer to an earlier incarnation can't reach a later one.
  */
 import type { MessagePort } from 'node:worker_threads';
-import type { CommitOutcome, CommittedOffset, LogBatch, LogPage, PartitionBounds } from '../core/log-types.js';
+import type {
+  CommitOutcome,
+  CommittedOffset,
+  LogBatch,
+  LogPage,
+  PartitionBounds,
+} from '../core/log-types.js';
 import type {
   ActorApi,
   ActorCommit,

@@ -73,7 +73,10 @@ function cloneableFields(fields: object): Record<string, unknown> {
 /** The value itself if it can be cloned, else a text of it. Errors inside become their wire form's message. */
 function cloneable(value: unknown): unknown {
   if (value instanceof Error) return value.message;
-  if (value === null || (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol'))
+  if (
+    value === null ||
+    (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol')
+  )
     return value;
   try {
     return structuredClone(value);

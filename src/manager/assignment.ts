@@ -1,0 +1,358 @@
+/**
+ * What the group says, and what becomes of it: assigned partitions get keepers, revoked ones are committed and closed
+ * under one budget, lost ones dropped. Owns the keepers and the calls of every partition. Fetched chunks pass through to
+ * the router. It never asks the group for anything.
+ */
+import type { Clock } from '../core/clock.js';
+import { PartitaError } from '../core/errors.js';
+import type { Emitter } from '../core/emitter.js';
+import type { PartitionBounds, TopicPartition } from '../core/log-types.js';
+import type { Logger } from '../core/logger.js';
+import type { Assignment, FetchedChunk, GroupMember, GroupSession } from '../log/log-client.js';
+import type { ActorEvent, ClosedActor, RecoveredActor } from '../threads/protocol.js';
+import { cacheShare } from './cache-budget.js';
+import type { ManagerEvents } from './events.js';
+import type { ResolvedOptions } from './options.js';
+import { PartitionCalls } from './partition-calls.js';
+import { PartitionKeeper, type KeeperEnvironment, type KeeperListener } from './partition-keeper.js';
+import type { StreamPlan } from './stream-plan.js';
+
+export interface AssignmentListener {
+  /** The group rebalances: partitions are being given back. */
+  onRebalancing(): void;
+  onAssigned(): void;
+  /** A keeper's state has changed. */
+  onChange(): void;
+  onFatal(error: unknown): void;
+}
+
+export interface GroupAssignmentOptions {
+  readonly plans: readonly StreamPlan[];
+  readonly options: ResolvedOptions;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly emitter: Emitter<ManagerEvents>;
+  readonly listener: AssignmentListener;
+  /** Everything of KeeperEnvironment that is not this class's own. */
+  readonly environment: Omit<KeeperEnvironment, 'nextEpoch' | 'cacheBytes'>;
+}
+
+/** The barrier's end is the log's; so much is left for the answers to get through. */
+const BARRIER_MARGIN_MS = 250;
+
+export class GroupAssignment implements GroupMember {
+  readonly #options: GroupAssignmentOptions;
+  readonly #streamOf = new Map<string, StreamPlan>();
+  readonly #keepers = new Map<string, PartitionKeeper>();
+  readonly #calls = new Map<string, PartitionCalls>();
+  readonly #environment: KeeperEnvironment;
+  readonly #listener: KeeperListener;
+  #session: GroupSession | undefined;
+  #assigned = false;
+  #epoch = 0;
+  #closed: (() => Error) | undefined;
+
+  constructor(options: GroupAssignmentOptions) {
+    this.#options = options;
+    for (const plan of options.plans) for (const { topic } of plan.inputs) this.#streamOf.set(topic, plan);
+    this.#environment = {
+      ...options.environment,
+      nextEpoch: () => ++this.#epoch,
+      cacheBytes: () => this.#cacheShare(),
+    };
+    this.#listener = this.#keeperListener();
+  }
+
+  /** The keepers of the partitions that are this member's now. */
+  keepers(): PartitionKeeper[] {
+    return [...this.#keepers.values()].filter((keeper) => !keeper.stopped);
+  }
+
+  keeper(stream: string, partition: number): PartitionKeeper | undefined {
+    const keeper = this.#keepers.get(keyOf(stream, partition));
+    return keeper?.stopped === false ? keeper : undefined;
+  }
+
+  /** Whether the group has assigned something, be it nothing, since the last revocation. */
+  get assigned(): boolean {
+    return this.#assigned;
+  }
+
+  use(session: GroupSession): void {
+    this.#session = session;
+  }
+
+  /** The calls of a partition, whoever owns it: those of others are rejected with their owner's address. */
+  calls(plan: StreamPlan, partition: number): PartitionCalls {
+    const key = keyOf(plan.stream, partition);
+    let calls = this.#calls.get(key);
+    if (calls === undefined) {
+      const { clock, options } = this.#options;
+      calls = new PartitionCalls({
+        stream: plan.stream,
+        partition,
+        clock,
+        callsMax: options.mailbox.callsMax,
+        waitMs: options.mailbox.waitMs,
+      });
+      this.#calls.set(key, calls);
+      if (this.#closed !== undefined) calls.reject(this.#closed);
+      else if (this.#assigned && this.keeper(plan.stream, partition) === undefined)
+        calls.reject(() => this.#notOwned(plan, partition));
+    }
+    return calls;
+  }
+
+  // ── GroupMember ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  onAssign(assignment: Assignment): void {
+    const owned = [...assignment.gained, ...assignment.kept];
+    this.#assigned = true;
+    const mine = this.#actorsOf(owned);
+    for (const { plan, partition } of mine) this.#keep(plan, partition);
+    this.#rejectForeign(mine);
+    this.#redivideCache();
+    this.#options.emitter.emit('assigned', { partitions: owned });
+    this.#options.listener.onAssigned();
+  }
+
+  async onRevoke(
+    partitions: readonly TopicPartition[],
+    barrier: { readonly deadline: number },
+  ): Promise<void> {
+    const { options, clock, listener, emitter } = this.#options;
+    this.#assigned = false;
+    listener.onRebalancing();
+    const untilDeadline = barrier.deadline - clock.now() - BARRIER_MARGIN_MS;
+    const budgetMs = Math.max(0, Math.min(options.revokeBudgetMs, untilDeadline));
+    const outcomes = await this.#stop(partitions, { commit: true, budgetMs });
+    emitter.emit('revoked', { partitions, committed: outcomes.every((outcome) => outcome === 'committed') });
+  }
+
+  onLost(partitions: readonly TopicPartition[]): void {
+    const { options, listener, emitter, logger } = this.#options;
+    this.#assigned = false;
+    listener.onRebalancing();
+    for (const { plan, partition } of this.#actorsOf(partitions))
+      this.calls(plan, partition).reject(() => this.#notOwned(plan, partition));
+    this.#stop(partitions, { commit: false, budgetMs: options.revokeBudgetMs }).catch((error: unknown) => {
+      logger.error({ err: error }, 'Lost partitions could not be closed.');
+    });
+    emitter.emit('lost', { partitions });
+  }
+
+  onChunk(chunk: FetchedChunk): void {
+    this.#options.environment.router.deliver(chunk);
+  }
+
+  onOutOfRange(at: TopicPartition, bounds: PartitionBounds): void {
+    const plan = this.#streamOf.get(at.topic);
+    if (plan === undefined) return;
+    // The next incarnation's recovery meets it again and applies `onOutOfRange`.
+    this.keeper(plan.stream, at.partition)?.fail(
+      new PartitaError(
+        'OFFSET_OUT_OF_RANGE',
+        `The position in ${at.topic}-${at.partition} is outside its bounds ${bounds.start} to ${bounds.end}.`,
+        { details: { ...at, bounds } },
+      ),
+      true,
+    );
+  }
+
+  onFatal(error: Error): void {
+    this.#options.listener.onFatal(error);
+  }
+
+  // ── for the manager ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Closes what the barrier of leaving has not closed. Resolves when every keeper is done. */
+  async close(makeError: () => Error, budgetMs: number): Promise<ClosedActor['outcome'][]> {
+    this.#closed = makeError;
+    const outcomes = await Promise.all(
+      [...this.#keepers.values()].map((keeper) => keeper.stop({ commit: false, budgetMs })),
+    );
+    for (const calls of this.#calls.values()) calls.reject(makeError);
+    return outcomes;
+  }
+
+  /** Rejects what waits and what comes; what actors have begun goes on. */
+  refuseCalls(makeError: () => Error): void {
+    this.#closed = makeError;
+  }
+
+  // ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #keep(plan: StreamPlan, partition: number): void {
+    const key = keyOf(plan.stream, partition);
+    const previous = this.#keepers.get(key);
+    if (previous?.stopped === false && previous.state !== 'lost') return;
+    const calls = this.calls(plan, partition);
+    calls.admit();
+    const before =
+      previous === undefined
+        ? Promise.resolve()
+        : previous.stop({ commit: false, budgetMs: 0 }).then(() => undefined);
+    this.#keepers.set(
+      key,
+      new PartitionKeeper(plan, partition, calls, this.#environment, this.#listener, before, previous?.place),
+    );
+  }
+
+  #stop(
+    partitions: readonly TopicPartition[],
+    options: { readonly commit: boolean; readonly budgetMs: number },
+  ): Promise<ClosedActor['outcome'][]> {
+    const stops: Promise<ClosedActor['outcome']>[] = [];
+    for (const { plan, partition } of this.#actorsOf(partitions)) {
+      const keeper = this.keeper(plan.stream, partition);
+      if (keeper !== undefined) stops.push(keeper.stop(options));
+    }
+    return Promise.all(stops);
+  }
+
+  /** The actors whose inputs these partitions are: an actor has all its inputs or none. */
+  #actorsOf(partitions: readonly TopicPartition[]): { plan: StreamPlan; partition: number }[] {
+    const found = new Map<string, { plan: StreamPlan; partition: number; inputs: number }>();
+    for (const { topic, partition } of partitions) {
+      const plan = this.#streamOf.get(topic);
+      if (plan === undefined) continue;
+      const key = keyOf(plan.stream, partition);
+      const entry = found.get(key) ?? { plan, partition, inputs: 0 };
+      entry.inputs++;
+      found.set(key, entry);
+    }
+    const actors = [...found.values()];
+    for (const { plan, partition, inputs } of actors)
+      if (inputs !== plan.inputs.length)
+        this.#options.listener.onFatal(
+          new PartitaError(
+            'ILLEGAL_STATE',
+            `The group assigned ${inputs} of the ${plan.inputs.length} inputs of ${plan.stream}-${partition}: every member of a group must run the same streams.`,
+            { details: { stream: plan.stream, partition } },
+          ),
+        );
+    return actors.filter(({ plan, inputs }) => inputs === plan.inputs.length);
+  }
+
+  #rejectForeign(mine: readonly { readonly plan: StreamPlan; readonly partition: number }[]): void {
+    const own = new Set(mine.map(({ plan, partition }) => keyOf(plan.stream, partition)));
+    for (const plan of this.#options.plans)
+      for (let partition = 0; partition < plan.partitions; partition++) {
+        const key = keyOf(plan.stream, partition);
+        if (!own.has(key)) this.#calls.get(key)?.reject(() => this.#notOwned(plan, partition));
+      }
+  }
+
+  #notOwned(plan: StreamPlan, partition: number): PartitaError {
+    const owner = this.#session?.ownerOf({ topic: plan.inputs[0]!.topic, partition });
+    return new PartitaError(
+      'PARTITION_NOT_OWNED',
+      `The partition ${plan.stream}-${partition} belongs to ${owner ?? 'another member of the group'}.`,
+      { details: { stream: plan.stream, partition, owner } },
+    );
+  }
+
+  #cacheShare(): number {
+    const { options } = this.#options;
+    const withState = this.keepers().filter((keeper) => keeper.plan.changelog !== undefined);
+    return cacheShare(options.memory.cacheMb * 1024 * 1024, withState.length);
+  }
+
+  #redivideCache(): void {
+    const share = this.#cacheShare();
+    for (const keeper of this.keepers()) this.#resizeCache(keeper, share);
+  }
+
+  #resizeCache(keeper: PartitionKeeper, bytes: number): void {
+    keeper.setCacheBytes(bytes).catch((error: unknown) => {
+      // Its actor is going away; the next one is made with its share.
+      this.#options.logger.debug({ err: error, ...at(keeper) }, 'A cache could not be resized.');
+    });
+  }
+
+  #keeperListener(): KeeperListener {
+    const { emitter, listener, logger } = this.#options;
+    return {
+      onChange: (keeper) => {
+        if (keeper.state === 'lost')
+          this.calls(keeper.plan, keeper.partition).reject(() =>
+            this.#notOwned(keeper.plan, keeper.partition),
+          );
+        listener.onChange();
+      },
+      onEvent: (keeper, event) => {
+        this.#forward(keeper, event);
+      },
+      onRecovered: (keeper, recovered) => {
+        const { restoredRecords, restoredBytes, rebuilt, durationMs } = recovered;
+        const place = keeper.place ?? -1;
+        emitter.emit('recovered', {
+          ...at(keeper),
+          restoredRecords,
+          restoredBytes,
+          rebuilt,
+          durationMs,
+          place,
+        });
+        // Others may have come or gone since its spec was made.
+        this.#resizeCache(keeper, this.#cacheShare());
+      },
+      onRestart: (keeper, error, delayMs) => {
+        logger.warn({ err: error, ...at(keeper), delayMs }, 'An actor ended and is restarted.');
+        emitter.emit('restarting', { ...at(keeper), error, delayMs });
+      },
+      onFailed: (keeper, error) => {
+        const { stream, partition } = at(keeper);
+        listener.onFatal(
+          new PartitaError('ACTOR_FAILED', `The partition ${stream}-${partition} can't go on.`, {
+            cause: error,
+            details: { stream, partition },
+          }),
+        );
+      },
+    };
+  }
+
+  #forward(keeper: PartitionKeeper, event: ActorEvent): void {
+    const { emitter, logger } = this.#options;
+    const where = at(keeper);
+    switch (event.type) {
+      case 'recovery':
+        emitter.emit('recovering', {
+          ...where,
+          records: event.records,
+          rate: event.rate,
+          remaining: event.remaining,
+        });
+        return;
+      case 'checkpoint': {
+        const { number, records, bytes, durationMs, reason } = event;
+        emitter.emit('checkpoint', { ...where, number, records, bytes, durationMs, reason });
+        return;
+      }
+      case 'warning':
+        logger.warn({ ...where, ...event.details }, event.message);
+        emitter.emit('warning', { message: event.message, details: { ...where, ...event.details } });
+        return;
+      case 'skipped':
+        emitter.emit('skipped', {
+          ...where,
+          topic: event.topic,
+          offset: event.offset,
+          error: event.error,
+        });
+        return;
+      case 'failed':
+        // The keeper acts on it and reports what it does.
+        return;
+    }
+  }
+}
+
+function keyOf(stream: string, partition: number): string {
+  return `${stream}--${partition}`;
+}
+
+function at(keeper: PartitionKeeper): { readonly stream: string; readonly partition: number } {
+  return { stream: keeper.plan.stream, partition: keeper.partition };
+}

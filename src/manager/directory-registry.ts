@@ -1,0 +1,84 @@
+/**
+ * Which database directories this process holds open, over all managers and all copies of this package: a directory is
+ * one actor's. An engine's own lock file can't tell two threads of one process apart, so it is asked here first.
+ */
+import { resolve } from 'node:path';
+import type { Clock } from '../core/clock.js';
+import { PartitaError } from '../core/errors.js';
+
+interface Holding {
+  readonly holder: string;
+  readonly waiters: Set<() => void>;
+}
+
+const REGISTRY = Symbol.for('partita.directories');
+
+function directories(): Map<string, Holding> {
+  const scope = globalThis as { [REGISTRY]?: Map<string, Holding> };
+  return (scope[REGISTRY] ??= new Map());
+}
+
+/** Gives the directory back; idempotent. */
+export type ReleaseDirectory = () => void;
+
+/**
+ * Takes the directory, waiting for its holder within the budget. Rejects LOCKED when the budget is used up, CALL_ABORTED
+ * when the signal is aborted.
+ */
+export async function acquireDirectory(
+  directory: string,
+  options: {
+    readonly holder: string;
+    readonly budgetMs: number;
+    readonly clock: Clock;
+    readonly signal: AbortSignal;
+  },
+): Promise<ReleaseDirectory> {
+  const path = resolve(directory);
+  const until = options.clock.monotonic() + options.budgetMs;
+  for (;;) {
+    const held = directories().get(path);
+    if (held === undefined) return take(path, options.holder);
+    const remainingMs = until - options.clock.monotonic();
+    if (remainingMs <= 0)
+      throw new PartitaError('LOCKED', `The directory ${path} is held by ${held.holder} in this process.`, {
+        details: { directory: path, holder: held.holder },
+      });
+    await released(held, remainingMs, options);
+  }
+}
+
+/** Directories held at present, for tests and stats. */
+export function heldDirectories(): readonly string[] {
+  return [...directories().keys()];
+}
+
+function take(path: string, holder: string): ReleaseDirectory {
+  const holding: Holding = { holder, waiters: new Set() };
+  directories().set(path, holding);
+  return () => {
+    if (directories().get(path) !== holding) return;
+    directories().delete(path);
+    for (const wake of holding.waiters) wake();
+  };
+}
+
+/** Resolves when the holder lets go or the time is over; the caller looks again. */
+async function released(
+  held: Holding,
+  remainingMs: number,
+  options: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<void> {
+  let wake: () => void = () => undefined;
+  const woken = new Promise<void>((resolvePromise) => (wake = resolvePromise));
+  held.waiters.add(wake);
+  const over = new AbortController();
+  try {
+    const sleep = options.clock.sleep(remainingMs, AbortSignal.any([options.signal, over.signal]));
+    await Promise.race([woken, sleep]);
+    sleep.catch(() => undefined);
+  } finally {
+    held.waiters.delete(wake);
+    over.abort();
+  }
+}

@@ -1,0 +1,52 @@
+/** The manager's events: for information only, none is needed for correctness. Each has one object. */
+import type { TopicPartition } from '../core/log-types.js';
+import type { CheckpointReason } from '../threads/protocol.js';
+
+/** Where an event happened. */
+export interface AtPartition {
+  readonly stream: string;
+  readonly partition: number;
+}
+
+export interface ManagerEvents {
+  /** The group has assigned partitions to this manager: all it owns now. */
+  readonly assigned: { readonly partitions: readonly TopicPartition[] };
+  /** Revoked in order: `committed` tells whether everything processed was committed. */
+  readonly revoked: { readonly partitions: readonly TopicPartition[]; readonly committed: boolean };
+  /** Taken away without a barrier; what was not committed is dropped. */
+  readonly lost: { readonly partitions: readonly TopicPartition[] };
+  /** Progress of a recovery, at least every second: records so far, records per second, records to come. */
+  readonly recovering: AtPartition & {
+    readonly records: number;
+    readonly rate: number;
+    readonly remaining: number;
+  };
+  /** The partition serves. */
+  readonly recovered: AtPartition & {
+    readonly restoredRecords: number;
+    readonly restoredBytes: number;
+    /** Why the database was rebuilt from the log, if it was. */
+    readonly rebuilt: string | undefined;
+    readonly durationMs: number;
+    readonly place: number;
+  };
+  readonly checkpoint: AtPartition & {
+    readonly number: number;
+    readonly records: number;
+    readonly bytes: number;
+    readonly durationMs: number;
+    readonly reason: CheckpointReason;
+  };
+  /** A record was left out by its error policy. */
+  readonly skipped: AtPartition & {
+    readonly topic: string;
+    readonly offset: number;
+    readonly error: unknown;
+  };
+  readonly warning: { readonly message: string; readonly details: Readonly<Record<string, unknown>> };
+  /** An actor ended and is opened again after `delayMs`. */
+  readonly restarting: AtPartition & { readonly error: unknown; readonly delayMs: number };
+  /** The manager can't go on; `ready` and every call reject, and it stops by itself. */
+  readonly failed: { readonly error: unknown };
+  readonly stopped: { readonly committed: boolean };
+}

@@ -1,0 +1,327 @@
+/**
+ * The options of `StateManager.start`: documented, validated, defaulted and frozen here, once; inside the runtime nothing
+ * is optional. The only table of defaults there is. zod is loaded when a manager starts, not with the package.
+ */
+import { availableParallelism } from 'node:os';
+import { PartitaError } from '../core/errors.js';
+import type { EngineKind } from '../core/engine-kind.js';
+import type { Logger } from '../core/logger.js';
+import { silentLogger } from '../core/logger.js';
+import { noMetrics, type Metrics } from '../core/metrics.js';
+import { checkName } from '../core/names.js';
+import type { LogFactory } from '../log/log-client.js';
+import type { ProcessorRef } from '../processor/processor-at.js';
+
+/* eslint-disable @typescript-eslint/no-explicit-any -- streams of any processors */
+export type Streams = Readonly<Record<string, ProcessorRef<any>>>;
+/* eslint-enable @typescript-eslint/no-explicit-any */
+
+export type Guarantee = 'exactly-once' | 'at-least-once';
+
+/** What users pass to `StateManager.start`. Durations are in ms. */
+export interface ManagerOptions<R extends Streams = Streams> {
+  /** The consumer group; managers of the same group share the partitions. */
+  readonly group: string;
+  /** Streams by name: each a processor over its co-partitioned input topics. */
+  readonly streams: R;
+  /** The log: `embeddedLog()`. */
+  readonly log: LogFactory;
+  /** Folder of the databases: `<stateDir>/[<instanceId>/]<group>/<stream>/<partition>`. */
+  readonly stateDir: string;
+  /** Keeps apart several managers that share a `stateDir`. */
+  readonly instanceId?: string;
+  /** Worker threads. @default the machine's parallelism − 1, at least 1 */
+  readonly workers?: number;
+  /** @default 'exactly-once' */
+  readonly guarantee?: Guarantee;
+  /** @default 'level' */
+  readonly engine?: EngineKind;
+  /** Where a partition without committed offset begins. @default 'earliest' */
+  readonly startFrom?: 'earliest' | 'latest';
+  readonly checkpoint?: {
+    /** @default 1,000; 5,000 with guarantee 'at-least-once' */
+    readonly intervalMs?: number;
+    /** Records of one actor that make a checkpoint due. @default 1,000,000 */
+    readonly recordsMax?: number;
+    /** Bytes of changes, or of waiting outputs, of one actor that make a checkpoint due. @default 16 MiB */
+    readonly bytesMax?: number;
+  };
+  /** How long a command with ack `committed` waits for others to share its checkpoint. @default 5 */
+  readonly commandLingerMs?: number;
+  /** How often positions that moved alone are committed. @default 60,000 */
+  readonly idleCommitMs?: number;
+  /** @default 10,000 */
+  readonly transactionTimeoutMs?: number;
+  /** How long an empty input holds back the others of its stream. @default unbounded */
+  readonly maxTopicWaitMs?: number;
+  /** Bound on opening one database, waits for locks included. @default half the rebalance timeout */
+  readonly openBudgetMs?: number;
+  /** Bound on committing and closing revoked partitions. @default a fifth of the rebalance timeout, at least 5,000 */
+  readonly revokeBudgetMs?: number;
+  /** @default 10,000 */
+  readonly sessionTimeoutMs?: number;
+  /** @default 60,000 */
+  readonly rebalanceTimeoutMs?: number;
+  /** How partitions are spread over the members of the group. @default 'sticky' */
+  readonly assignment?: 'sticky' | 'range';
+  /** @default 'error' */
+  readonly onStateMissing?: 'error' | 'startEmpty' | 'restoreFromDisk';
+  /** @default 'error' */
+  readonly onOffsetsMoved?: 'error' | 'resetState' | 'useGroup' | 'useState';
+  /** Makes `onOffsetsMoved: 'resetState'` act once per id. */
+  readonly resetId?: string;
+  /** @default 'error' */
+  readonly onOutOfRange?: 'error' | 'earliest' | 'latest';
+  /** Whether a corrupt database is destroyed and rebuilt from its changelog. @default true */
+  readonly rebuildOnCorruption?: boolean;
+  /** Whether each flush waits for the disk; not needed, a lost tail is replayed. @default false */
+  readonly sync?: boolean;
+  /** Whether checksums of fetched batches are verified. @default true */
+  readonly checkCrc?: boolean;
+  readonly memory?: {
+    /** MiB of decoded state kept in memory, over all actors. @default 256 */
+    readonly cacheMb?: number;
+    /** MiB of heap of one thread; beyond it the thread dies and its actors restart. @default Node's own */
+    readonly threadHeapMb?: number;
+  };
+  readonly mailbox?: {
+    /** Bytes of chunks that may wait at one actor, per input topic. @default 2 MiB */
+    readonly bytesMax?: number;
+    /** Commands, and queries, that may be under way at one partition. @default 1,024 */
+    readonly callsMax?: number;
+    /** How long a call waits for its place in a full mailbox. @default 1,000 */
+    readonly waitMs?: number;
+  };
+  readonly recovery?: {
+    /** Actors that recover at once. @default twice the workers */
+    readonly concurrency?: number;
+    /** Bytes of one page of the changelog. @default 4 MiB */
+    readonly pageBytes?: number;
+    /** How long recovery waits for somebody else's open transaction. @default 60,000 */
+    readonly changelogBlockedMs?: number;
+  };
+  readonly restarts?: {
+    /** Restarts in a row, without a commit in between, before the partition fails. @default 8 */
+    readonly max?: number;
+    /** @default 100 */
+    readonly firstMs?: number;
+    /** @default 5,000 */
+    readonly maxMs?: number;
+  };
+  /** Timeout of queries, commands and sends that name none. @default 30,000 */
+  readonly callTimeoutMs?: number;
+  /** How long an actor may process before it lets queries and control messages in. @default 4 */
+  readonly yieldMs?: number;
+  /** Bytes of one fetched chunk, at least one batch. @default the log's */
+  readonly chunkBytes?: number;
+  /** Address that other members name in PARTITION_NOT_OWNED. @default none */
+  readonly advertise?: string;
+  /** What becomes of the manager when a partition can't go on. @default 'failManager' */
+  readonly onPartitionFailed?: 'failManager';
+  /** Creates output and dead-letter topics that don't exist. @default absent: they must exist */
+  readonly createTopics?: { readonly partitions: number; readonly replicationFactor?: number };
+  /** Bound on `stop` without a deadline of its own. @default 30,000 */
+  readonly stopDeadlineMs?: number;
+  /** pino's interface. @default silent */
+  readonly logger?: Logger;
+  /** @default none */
+  readonly metrics?: Metrics;
+}
+
+/** The options as the runtime knows them. */
+export interface ResolvedOptions {
+  readonly group: string;
+  readonly streams: Streams;
+  readonly log: LogFactory;
+  readonly stateDir: string;
+  readonly instanceId: string | undefined;
+  readonly workers: number;
+  readonly guarantee: Guarantee;
+  readonly engine: EngineKind;
+  readonly startFrom: 'earliest' | 'latest';
+  readonly checkpoint: {
+    readonly intervalMs: number;
+    readonly recordsMax: number;
+    readonly bytesMax: number;
+  };
+  readonly commandLingerMs: number;
+  readonly idleCommitMs: number;
+  readonly transactionTimeoutMs: number;
+  readonly maxTopicWaitMs: number | undefined;
+  readonly openBudgetMs: number;
+  readonly revokeBudgetMs: number;
+  readonly sessionTimeoutMs: number;
+  readonly rebalanceTimeoutMs: number;
+  readonly assignment: 'sticky' | 'range';
+  readonly onStateMissing: 'error' | 'startEmpty' | 'restoreFromDisk';
+  readonly onOffsetsMoved: 'error' | 'resetState' | 'useGroup' | 'useState';
+  readonly resetId: string | undefined;
+  readonly onOutOfRange: 'error' | 'earliest' | 'latest';
+  readonly rebuildOnCorruption: boolean;
+  readonly sync: boolean;
+  readonly checkCrc: boolean;
+  readonly memory: { readonly cacheMb: number; readonly threadHeapMb: number | undefined };
+  readonly mailbox: { readonly bytesMax: number; readonly callsMax: number; readonly waitMs: number };
+  readonly recovery: {
+    readonly concurrency: number;
+    readonly pageBytes: number;
+    readonly changelogBlockedMs: number;
+  };
+  readonly restarts: { readonly max: number; readonly firstMs: number; readonly maxMs: number };
+  readonly callTimeoutMs: number;
+  readonly yieldMs: number;
+  readonly chunkBytes: number | undefined;
+  readonly advertise: string | undefined;
+  readonly onPartitionFailed: 'failManager';
+  readonly createTopics:
+    { readonly partitions: number; readonly replicationFactor: number | undefined } | undefined;
+  readonly stopDeadlineMs: number;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+const MIB = 1024 * 1024;
+
+/** The zod schema of the options, with every default that doesn't depend on another option. */
+export async function optionsSchema() {
+  const { z } = await import('zod');
+  const ms = z.number().int().min(0);
+  const count = z.number().int().min(1);
+  return z.strictObject({
+    group: z.string(),
+    streams: z.record(z.string(), z.looseObject({ url: z.instanceof(URL), config: z.unknown() })),
+    log: z.custom<LogFactory>(
+      (log) => typeof (log as Partial<LogFactory> | undefined)?.connect === 'function',
+      'must be a log, such as embeddedLog() gives',
+    ),
+    stateDir: z.string().min(1),
+    instanceId: z.string().optional(),
+    workers: z
+      .number()
+      .int()
+      .min(1)
+      .max(256)
+      .default(() => Math.max(1, availableParallelism() - 1)),
+    guarantee: z.enum(['exactly-once', 'at-least-once']).default('exactly-once'),
+    engine: z.enum(['memory', 'level', 'rocksdb']).default('level'),
+    startFrom: z.enum(['earliest', 'latest']).default('earliest'),
+    checkpoint: z
+      .strictObject({
+        intervalMs: ms.min(1).optional(),
+        recordsMax: count.default(1_000_000),
+        bytesMax: count.default(16 * MIB),
+      })
+      .prefault({}),
+    commandLingerMs: ms.default(5),
+    idleCommitMs: ms.default(60_000),
+    transactionTimeoutMs: ms.min(1).default(10_000),
+    maxTopicWaitMs: ms.optional(),
+    openBudgetMs: ms.optional(),
+    revokeBudgetMs: ms.optional(),
+    sessionTimeoutMs: ms.min(1).default(10_000),
+    rebalanceTimeoutMs: ms.min(1).default(60_000),
+    assignment: z.enum(['sticky', 'range']).default('sticky'),
+    onStateMissing: z.enum(['error', 'startEmpty', 'restoreFromDisk']).default('error'),
+    onOffsetsMoved: z.enum(['error', 'resetState', 'useGroup', 'useState']).default('error'),
+    resetId: z.string().min(1).optional(),
+    onOutOfRange: z.enum(['error', 'earliest', 'latest']).default('error'),
+    rebuildOnCorruption: z.boolean().default(true),
+    sync: z.boolean().default(false),
+    checkCrc: z.boolean().default(true),
+    memory: z
+      .strictObject({ cacheMb: z.number().min(1).default(256), threadHeapMb: count.min(16).optional() })
+      .prefault({}),
+    mailbox: z
+      .strictObject({
+        bytesMax: count.default(2 * MIB),
+        callsMax: count.default(1_024),
+        waitMs: ms.default(1_000),
+      })
+      .prefault({}),
+    recovery: z
+      .strictObject({
+        concurrency: count.optional(),
+        pageBytes: count.default(4 * MIB),
+        changelogBlockedMs: ms.default(60_000),
+      })
+      .prefault({}),
+    restarts: z
+      .strictObject({
+        max: z.number().int().min(0).default(8),
+        firstMs: ms.default(100),
+        maxMs: ms.default(5_000),
+      })
+      .prefault({}),
+    callTimeoutMs: ms.min(1).default(30_000),
+    yieldMs: z.number().min(0).default(4),
+    chunkBytes: count.optional(),
+    advertise: z.string().min(1).optional(),
+    onPartitionFailed: z.enum(['failManager']).default('failManager'),
+    createTopics: z.strictObject({ partitions: count, replicationFactor: count.optional() }).optional(),
+    stopDeadlineMs: ms.default(30_000),
+    logger: z
+      .custom<Logger>((logger) => typeof (logger as Partial<Logger> | undefined)?.child === 'function', {
+        message: "must have pino's methods",
+      })
+      .default(silentLogger),
+    metrics: z
+      .custom<Metrics>(
+        (metrics) => typeof (metrics as Partial<Metrics> | undefined)?.counter === 'function',
+        {
+          message: 'must have counter, gauge and histogram',
+        },
+      )
+      .default(noMetrics),
+  });
+}
+
+/** Validates and completes the options. Rejects INVALID_OPTIONS naming the path, INVALID_NAME. */
+export async function resolveOptions(options: ManagerOptions): Promise<ResolvedOptions> {
+  const schema = await optionsSchema();
+  const parsed = schema.safeParse(options);
+  if (!parsed.success) {
+    const issues = parsed.error.issues.map((issue) => ({
+      path: issue.path.map(String).join('.') || '(options)',
+      message: issue.message,
+    }));
+    throw new PartitaError(
+      'INVALID_OPTIONS',
+      `Invalid options: ${issues.map((issue) => `${issue.path}: ${issue.message}`).join('; ')}.`,
+      { details: { issues } },
+    );
+  }
+  const o = parsed.data;
+  checkName('group', o.group);
+  for (const stream of Object.keys(o.streams)) checkName('stream', stream);
+  if (o.instanceId !== undefined) checkName('instance', o.instanceId);
+  if (Object.keys(o.streams).length === 0)
+    throw new PartitaError('INVALID_OPTIONS', 'Invalid options: streams: needs at least one stream.');
+  if (o.restarts.maxMs < o.restarts.firstMs)
+    throw new PartitaError('INVALID_OPTIONS', 'Invalid options: restarts.maxMs: is below restarts.firstMs.');
+  return Object.freeze({
+    ...o,
+    streams: options.streams,
+    instanceId: o.instanceId,
+    maxTopicWaitMs: o.maxTopicWaitMs,
+    resetId: o.resetId,
+    advertise: o.advertise,
+    chunkBytes: o.chunkBytes,
+    checkpoint: Object.freeze({
+      ...o.checkpoint,
+      intervalMs: o.checkpoint.intervalMs ?? (o.guarantee === 'exactly-once' ? 1_000 : 5_000),
+    }),
+    openBudgetMs: o.openBudgetMs ?? Math.floor(o.rebalanceTimeoutMs / 2),
+    revokeBudgetMs: o.revokeBudgetMs ?? Math.max(5_000, Math.floor(o.rebalanceTimeoutMs / 5)),
+    memory: Object.freeze({ cacheMb: o.memory.cacheMb, threadHeapMb: o.memory.threadHeapMb }),
+    mailbox: Object.freeze(o.mailbox),
+    recovery: Object.freeze({ ...o.recovery, concurrency: o.recovery.concurrency ?? 2 * o.workers }),
+    restarts: Object.freeze(o.restarts),
+    createTopics:
+      o.createTopics === undefined
+        ? undefined
+        : Object.freeze({
+            partitions: o.createTopics.partitions,
+            replicationFactor: o.createTopics.replicationFactor,
+          }),
+  });
+}

@@ -1,0 +1,291 @@
+/**
+ * Keeps one partition's actor alive from its assignment to its revocation: an incarnation, and after a failure another,
+ * with back-off, until the partition is taken away or can't go on. Owns the order of things for one partition; what one
+ * incarnation does is `actor-run.ts`, what a failure means is `supervisor.ts`.
+ */
+import { Backoff } from '../core/backoff.js';
+import type { Clock } from '../core/clock.js';
+import type { Logger } from '../core/logger.js';
+import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
+import type { ActorPlaces } from '../threads/actor-places.js';
+import type {
+  ActorEvent,
+  ActorStats,
+  ClosedActor,
+  CloseOptions,
+  RecoveredActor,
+} from '../threads/protocol.js';
+import { ActorRun, type RunEnding } from './actor-run.js';
+import { actorSpec } from './actor-spec.js';
+import type { CommitInDoubt } from './actor-uplink.js';
+import type { ResolvedOptions } from './options.js';
+import type { PartitionCalls } from './partition-calls.js';
+import type { PartitionRouter } from './partition-router.js';
+import type { PlaceTable } from './placement.js';
+import type { RecoveryScheduler } from './recovery-scheduler.js';
+import type { StreamPlan } from './stream-plan.js';
+import { decideRestart } from './supervisor.js';
+
+export type KeeperState =
+  | 'waiting'
+  | 'opening'
+  | 'opened'
+  | 'recovering'
+  | 'running'
+  | 'restarting'
+  | 'lost'
+  | 'failed'
+  | 'closing'
+  | 'closed';
+
+/** What all keepers of a manager share. */
+export interface KeeperEnvironment {
+  readonly options: ResolvedOptions;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly log: LogClient;
+  readonly session: Promise<GroupSession>;
+  readonly outputs: () => OutputProducer;
+  readonly places: ActorPlaces;
+  readonly placeTable: PlaceTable;
+  readonly router: PartitionRouter;
+  readonly scheduler: RecoveryScheduler;
+  /** A number that has not been given before. */
+  nextEpoch(): number;
+  cacheBytes(): number;
+}
+
+export interface KeeperListener {
+  /** A state has changed. */
+  onChange(keeper: PartitionKeeper): void;
+  onEvent(keeper: PartitionKeeper, event: ActorEvent): void;
+  onRecovered(keeper: PartitionKeeper, recovered: RecoveredActor): void;
+  onRestart(keeper: PartitionKeeper, error: unknown, delayMs: number): void;
+  /** It can't go on: no restart would help, or there were too many. */
+  onFailed(keeper: PartitionKeeper, error: unknown): void;
+}
+
+/** What a failed incarnation gets for its close. */
+const DISCARD_BUDGET_MS = 5_000;
+
+export class PartitionKeeper {
+  readonly plan: StreamPlan;
+  readonly partition: number;
+  /** When everything of the partition is released. Never rejects. */
+  readonly done: Promise<void>;
+  readonly #environment: KeeperEnvironment;
+  readonly #listener: KeeperListener;
+  readonly #calls: PartitionCalls;
+  readonly #backoff: Backoff;
+  readonly #stopping = new AbortController();
+  #state: KeeperState = 'waiting';
+  #everOpened = false;
+  #run: ActorRun | undefined;
+  #place: number | undefined;
+  #inherited: CommitInDoubt | undefined;
+  #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
+  #outcome: ClosedActor['outcome'] = 'dropped';
+
+  /**
+   * @param before what must end first: the partition's previous keeper
+   * @param place where the partition was before, if it was
+   */
+  constructor(
+    plan: StreamPlan,
+    partition: number,
+    calls: PartitionCalls,
+    environment: KeeperEnvironment,
+    listener: KeeperListener,
+    before: Promise<void>,
+    place: number | undefined,
+  ) {
+    this.plan = plan;
+    this.partition = partition;
+    this.#calls = calls;
+    this.#environment = environment;
+    this.#listener = listener;
+    this.#place = place;
+    const { restarts } = environment.options;
+    this.#backoff = new Backoff({
+      firstMs: restarts.firstMs,
+      maxMs: restarts.maxMs,
+      attemptsMax: restarts.max,
+      random: environment.random,
+    });
+    this.done = this.#keep(before);
+  }
+
+  get state(): KeeperState {
+    return this.#state;
+  }
+
+  /** Whether some incarnation was opened: what `start` waits for. */
+  get everOpened(): boolean {
+    return this.#everOpened;
+  }
+
+  get stopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  /** Where it runs, or ran last. */
+  get place(): number | undefined {
+    return this.#place;
+  }
+
+  get epoch(): number | undefined {
+    return this.#run?.spec.epoch;
+  }
+
+  /** Ends the present incarnation from outside; it is restarted if that helps. */
+  fail(error: unknown, restartable?: boolean): void {
+    this.#run?.fail(error, restartable);
+  }
+
+  /** Resolves when everything is released: whether all that was processed is committed. Idempotent. */
+  async stop(options: CloseOptions): Promise<ClosedActor['outcome']> {
+    if (!this.stopped) {
+      this.#close = options;
+      this.#stopping.abort();
+      // Starts closing at once, also out of the middle of an open or a recovery.
+      await this.#run?.close(options);
+    }
+    await this.done;
+    return this.#outcome;
+  }
+
+  async setCacheBytes(bytes: number): Promise<void> {
+    if (this.#state !== 'running') return;
+    await this.#run?.api?.setCacheBytes(bytes);
+  }
+
+  async checkpoint(): Promise<void> {
+    await this.#run?.api?.checkpoint('asked');
+  }
+
+  /** The actor's own figures; `undefined` while none serves. */
+  async stats(): Promise<ActorStats | undefined> {
+    return this.#state === 'running' ? this.#run?.api?.stats() : undefined;
+  }
+
+  async #keep(before: Promise<void>): Promise<void> {
+    await before;
+    while (!this.stopped) {
+      const ending = await this.#oneRun();
+      if (this.stopped) break;
+      await this.#afterEnding(ending);
+    }
+    this.#move('closed');
+  }
+
+  async #oneRun(): Promise<RunEnding> {
+    const environment = this.#environment;
+    const place = (this.#place = environment.placeTable.enter(this.#place));
+    try {
+      const run = await this.#makeRun(place);
+      // Whoever stops the keeper from here on closes this run.
+      this.#run = run;
+      const ending = await this.#live(run);
+      if (!this.stopped) this.#outcome = await run.close({ commit: false, budgetMs: DISCARD_BUDGET_MS });
+      else {
+        this.#move('closing');
+        this.#outcome = await run.close(this.#close);
+      }
+      this.#inherited = run.inDoubt;
+      return ending;
+    } catch (error) {
+      return { error, restartable: undefined };
+    } finally {
+      this.#run = undefined;
+      environment.placeTable.leave(place);
+    }
+  }
+
+  async #makeRun(place: number): Promise<ActorRun> {
+    const { options, session, ...shared } = this.#environment;
+    return new ActorRun({
+      ...shared,
+      session: await session,
+      spec: actorSpec(this.plan, options, this.partition, {
+        epoch: shared.nextEpoch(),
+        cacheBytes: shared.cacheBytes(),
+      }),
+      place,
+      calls: this.#calls,
+      transactionTimeoutMs: options.transactionTimeoutMs,
+      sessionTimeoutMs: options.sessionTimeoutMs,
+      inherited: this.#inherited,
+      onEvent: (event) => {
+        this.#listener.onEvent(this, event);
+      },
+      onCommitted: () => {
+        this.#backoff.reset();
+      },
+    });
+  }
+
+  /** From open to the end, for whatever reason. */
+  async #live(run: ActorRun): Promise<RunEnding> {
+    try {
+      if (this.stopped) return { error: undefined, restartable: undefined };
+      this.#move('opening');
+      const opened = await run.open();
+      this.#everOpened = true;
+      this.#move('opened');
+      const remaining = await run.remaining(opened);
+      const recovered = await this.#environment.scheduler.run(remaining, this.#stopping.signal, () => {
+        this.#move('recovering');
+        return run.recover();
+      });
+      run.serve(recovered);
+      this.#move('running');
+      this.#listener.onRecovered(this, recovered);
+    } catch (error) {
+      // If the run has ended already, its own reason counts, not what it did to the step under way.
+      run.fail(error);
+    }
+    return run.ended;
+  }
+
+  async #afterEnding(ending: RunEnding): Promise<void> {
+    const decision = decideRestart(ending.error, ending.restartable, this.#backoff);
+    if (decision.kind === 'restart') {
+      this.#move('restarting');
+      this.#listener.onRestart(this, ending.error, decision.delayMs);
+      await this.#sleep(decision.delayMs);
+      return;
+    }
+    this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
+    if (decision.kind === 'fail') this.#listener.onFailed(this, ending.error);
+    await this.#untilStopped();
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    try {
+      await this.#environment.clock.sleep(ms, this.#stopping.signal);
+    } catch (error) {
+      // Stopped: the loop looks next.
+      if (!this.stopped) throw error;
+    }
+  }
+
+  #untilStopped(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.stopped) resolve();
+      else
+        this.#stopping.signal.addEventListener(
+          'abort',
+          () => {
+            resolve();
+          },
+          { once: true },
+        );
+    });
+  }
+
+  #move(state: KeeperState): void {
+    this.#state = state;
+    this.#listener.onChange(this);
+  }
+}

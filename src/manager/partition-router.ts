@@ -1,0 +1,133 @@
+/**
+ * Fetched chunks to actors: (topic, partition) → actor. Owns the credits: how many bytes may be with an actor per input
+ * topic before its partition is left out of the next fetch. Drops chunks of stale epochs. Per chunk, never per record.
+ */
+import type { TopicPartition } from '../core/log-types.js';
+import type { FetchedChunk, GroupSession } from '../log/log-client.js';
+import type { ActorApi } from '../threads/protocol.js';
+
+/** A running actor's inputs, as the router needs them. */
+export interface Route {
+  readonly api: ActorApi;
+  readonly partition: number;
+  /** The epoch that the actor's chunks carry; each partition of the log has one of its own. */
+  readonly epoch: number;
+  readonly inputs: readonly { readonly topic: string; readonly epoch: number }[];
+  /** A chunk was refused or could not be processed: the actor is in trouble, or about to say so. */
+  readonly onError: (error: unknown) => void;
+}
+
+interface Lane extends TopicPartition {
+  readonly route: Route;
+  readonly logEpoch: number;
+  outstandingBytes: number;
+  outstandingEmpty: number;
+  paused: boolean;
+}
+
+/** Empty fetches say that an input is at its end; more of them unanswered say nothing new. */
+const EMPTY_OUTSTANDING_MAX = 64;
+
+export class PartitionRouter {
+  readonly #bytesMax: number;
+  readonly #lanes = new Map<string, (Lane | undefined)[]>();
+  #session: GroupSession | undefined;
+
+  constructor(options: { readonly bytesMax: number }) {
+    this.#bytesMax = options.bytesMax;
+  }
+
+  /** The session whose partitions are paused and resumed. */
+  use(session: GroupSession): void {
+    this.#session = session;
+  }
+
+  /** From here on the actor gets its partitions' chunks. */
+  attach(route: Route): void {
+    for (const { topic, epoch } of route.inputs) {
+      let lanes = this.#lanes.get(topic);
+      if (lanes === undefined) this.#lanes.set(topic, (lanes = []));
+      lanes[route.partition] = {
+        route,
+        topic,
+        partition: route.partition,
+        logEpoch: epoch,
+        outstandingBytes: 0,
+        outstandingEmpty: 0,
+        paused: false,
+      };
+    }
+  }
+
+  /** The actor gets nothing more. */
+  detach(route: Route): void {
+    for (const { topic } of route.inputs) {
+      const lanes = this.#lanes.get(topic);
+      if (lanes?.[route.partition]?.route === route) lanes[route.partition] = undefined;
+    }
+  }
+
+  /** Whether somebody took it; a stale one is dropped. */
+  deliver(chunk: FetchedChunk): boolean {
+    const lane = this.#lanes.get(chunk.topic)?.[chunk.partition];
+    if (lane?.logEpoch !== chunk.epoch) return false;
+    if (chunk.bytes.byteLength === 0) return this.#deliverEmpty(lane, chunk);
+    const bytes = chunk.bytes.byteLength;
+    lane.outstandingBytes += bytes;
+    if (!lane.paused && lane.outstandingBytes >= this.#bytesMax) {
+      lane.paused = true;
+      this.#session?.pause([lane]);
+    }
+    this.#send(lane, chunk, () => {
+      lane.outstandingBytes -= bytes;
+      this.#maybeResume(lane);
+    });
+    return true;
+  }
+
+  /** Bytes that are with actors at present. */
+  get outstandingBytes(): number {
+    let total = 0;
+    for (const lanes of this.#lanes.values()) for (const lane of lanes) total += lane?.outstandingBytes ?? 0;
+    return total;
+  }
+
+  /** Only a merge of several inputs waits for the news that one is at its end. */
+  #deliverEmpty(lane: Lane, chunk: FetchedChunk): boolean {
+    if (lane.route.inputs.length === 1 || lane.outstandingEmpty >= EMPTY_OUTSTANDING_MAX) return false;
+    lane.outstandingEmpty++;
+    this.#send(lane, chunk, () => lane.outstandingEmpty--);
+    return true;
+  }
+
+  #send(lane: Lane, chunk: FetchedChunk, onSettled: () => void): void {
+    const { route } = lane;
+    route.api
+      .process({
+        topic: chunk.topic,
+        epoch: route.epoch,
+        bytes: chunk.bytes,
+        from: chunk.from,
+        next: chunk.next,
+        aborted: chunk.aborted,
+        lastStable: chunk.lastStable,
+        highWatermark: chunk.highWatermark,
+        fetch: chunk.fetch,
+      })
+      .then(onSettled, (error: unknown) => {
+        onSettled();
+        if (this.#current(lane)) route.onError(error);
+      });
+  }
+
+  /** Half of the credit must be back: a partition that is resumed for every chunk would fetch in crumbs. */
+  #maybeResume(lane: Lane): void {
+    if (!lane.paused || lane.outstandingBytes > this.#bytesMax / 2 || !this.#current(lane)) return;
+    lane.paused = false;
+    this.#session?.resume([lane]);
+  }
+
+  #current(lane: Lane): boolean {
+    return this.#lanes.get(lane.topic)?.[lane.partition] === lane;
+  }
+}
