@@ -51,7 +51,6 @@ function actorOptions(options: ResolvedOptions): ActorOptions {
     changelogBlockedMs: options.recovery.changelogBlockedMs,
     onStateMissing: options.onStateMissing,
     onOffsetsMoved: options.onOffsetsMoved,
-    resetId: options.resetId,
     onOutOfRange: options.onOutOfRange,
     rebuildOnCorruption: options.rebuildOnCorruption,
     checkCrc: options.checkCrc,

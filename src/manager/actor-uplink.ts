@@ -17,7 +17,7 @@ import type {
 } from '../core/log-types.js';
 import { transactionalId } from '../core/names.js';
 import type { GroupSession, LogClient, OutputProducer, TransactionalProducer } from '../log/log-client.js';
-import type { ActorCommit, ActorEvent, ActorSpec, ActorUplink } from '../threads/protocol.js';
+import type { ActorCommit, ActorEvent, ActorSpec, ActorUplink, OutputSpec } from '../threads/protocol.js';
 
 /** A commit whose answer was lost: only the next init of the id, and what is committed then, tell. */
 export interface CommitInDoubt {
@@ -128,6 +128,14 @@ export class PartitionUplink implements ActorUplink {
     if (outcome.kind === 'committed') this.#options.listener.onCommitted(request.commands);
     if (outcome.kind === 'inDoubt') this.#inDoubt = { offsets: request.offsets, commands: request.commands };
     return outcome;
+  }
+
+  async describeTopic(topic: string): Promise<OutputSpec | undefined> {
+    this.#expectCurrent();
+    const [found] = await this.#options.log.topics.describe([topic]);
+    return found === undefined
+      ? undefined
+      : { output: topic, topic, partitions: found.partitions, limits: found.limits };
   }
 
   async produce(batches: readonly LogBatch[]): Promise<void> {

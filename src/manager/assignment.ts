@@ -4,12 +4,13 @@
  * the router. It never asks the group for anything.
  */
 import type { Clock } from '../core/clock.js';
+import type { Deadline } from '../core/deadline.js';
 import { PartitaError } from '../core/errors.js';
 import type { Emitter } from '../core/emitter.js';
 import type { PartitionBounds, TopicPartition } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { Assignment, FetchedChunk, GroupMember, GroupSession } from '../log/log-client.js';
-import type { ActorEvent, ClosedActor, RecoveredActor } from '../threads/protocol.js';
+import type { ActorEvent, ClosedActor } from '../threads/protocol.js';
 import { cacheShare } from './cache-budget.js';
 import type { ManagerEvents } from './events.js';
 import type { ResolvedOptions } from './options.js';
@@ -51,6 +52,8 @@ export class GroupAssignment implements GroupMember {
   #assigned = false;
   #epoch = 0;
   #closed: (() => Error) | undefined;
+  #stopDeadline: Deadline | undefined;
+  #dropped = false;
 
   constructor(options: GroupAssignmentOptions) {
     this.#options = options;
@@ -124,9 +127,12 @@ export class GroupAssignment implements GroupMember {
     this.#assigned = false;
     listener.onRebalancing();
     const untilDeadline = barrier.deadline - clock.now() - BARRIER_MARGIN_MS;
-    const budgetMs = Math.max(0, Math.min(options.revokeBudgetMs, untilDeadline));
+    const untilStopped = this.#stopDeadline?.remainingMs ?? Infinity;
+    const budgetMs = Math.max(0, Math.min(options.revokeBudgetMs, untilDeadline, untilStopped));
     const outcomes = await this.#stop(partitions, { commit: true, budgetMs });
-    emitter.emit('revoked', { partitions, committed: outcomes.every((outcome) => outcome === 'committed') });
+    const committed = outcomes.every((outcome) => outcome === 'committed');
+    if (!committed) this.#dropped = true;
+    emitter.emit('revoked', { partitions, committed });
   }
 
   onLost(partitions: readonly TopicPartition[]): void {
@@ -175,9 +181,15 @@ export class GroupAssignment implements GroupMember {
     return outcomes;
   }
 
-  /** Rejects what waits and what comes; what actors have begun goes on. */
-  refuseCalls(makeError: () => Error): void {
+  /** Before leaving: new calls are refused, and the barrier of leaving ends by the deadline. */
+  prepareToStop(makeError: () => Error, deadline: Deadline): void {
     this.#closed = makeError;
+    this.#stopDeadline = deadline;
+  }
+
+  /** Whether some revocation dropped what had been processed, which will be processed again. */
+  get dropped(): boolean {
+    return this.#dropped;
   }
 
   // ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,11 +11,13 @@ interface Holding {
   readonly waiters: Set<() => void>;
 }
 
-const REGISTRY = Symbol.for('partita.directories');
+const REGISTRY: unique symbol = Symbol.for('partita.directories') as never;
 
 function directories(): Map<string, Holding> {
   const scope = globalThis as { [REGISTRY]?: Map<string, Holding> };
-  return (scope[REGISTRY] ??= new Map());
+  const map = scope[REGISTRY] ?? new Map<string, Holding>();
+  scope[REGISTRY] = map;
+  return map;
 }
 
 /** Gives the directory back; idempotent. */

@@ -65,11 +65,9 @@ export interface ManagerOptions<R extends Streams = Streams> {
   /** How partitions are spread over the members of the group. @default 'sticky' */
   readonly assignment?: 'sticky' | 'range';
   /** @default 'error' */
-  readonly onStateMissing?: 'error' | 'startEmpty' | 'restoreFromDisk';
+  readonly onStateMissing?: 'error' | 'startEmpty';
   /** @default 'error' */
-  readonly onOffsetsMoved?: 'error' | 'resetState' | 'useGroup' | 'useState';
-  /** Makes `onOffsetsMoved: 'resetState'` act once per id. */
-  readonly resetId?: string;
+  readonly onOffsetsMoved?: 'error' | 'useGroup' | 'useState';
   /** @default 'error' */
   readonly onOutOfRange?: 'error' | 'earliest' | 'latest';
   /** Whether a corrupt database is destroyed and rebuilt from its changelog. @default true */
@@ -153,9 +151,8 @@ export interface ResolvedOptions {
   readonly sessionTimeoutMs: number;
   readonly rebalanceTimeoutMs: number;
   readonly assignment: 'sticky' | 'range';
-  readonly onStateMissing: 'error' | 'startEmpty' | 'restoreFromDisk';
-  readonly onOffsetsMoved: 'error' | 'resetState' | 'useGroup' | 'useState';
-  readonly resetId: string | undefined;
+  readonly onStateMissing: 'error' | 'startEmpty';
+  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState';
   readonly onOutOfRange: 'error' | 'earliest' | 'latest';
   readonly rebuildOnCorruption: boolean;
   readonly sync: boolean;
@@ -221,9 +218,8 @@ export async function optionsSchema() {
     sessionTimeoutMs: ms.min(1).default(10_000),
     rebalanceTimeoutMs: ms.min(1).default(60_000),
     assignment: z.enum(['sticky', 'range']).default('sticky'),
-    onStateMissing: z.enum(['error', 'startEmpty', 'restoreFromDisk']).default('error'),
-    onOffsetsMoved: z.enum(['error', 'resetState', 'useGroup', 'useState']).default('error'),
-    resetId: z.string().min(1).optional(),
+    onStateMissing: z.enum(['error', 'startEmpty']).default('error'),
+    onOffsetsMoved: z.enum(['error', 'useGroup', 'useState']).default('error'),
     onOutOfRange: z.enum(['error', 'earliest', 'latest']).default('error'),
     rebuildOnCorruption: z.boolean().default(true),
     sync: z.boolean().default(false),
@@ -303,7 +299,6 @@ export async function resolveOptions(options: ManagerOptions): Promise<ResolvedO
     streams: options.streams,
     instanceId: o.instanceId,
     maxTopicWaitMs: o.maxTopicWaitMs,
-    resetId: o.resetId,
     advertise: o.advertise,
     chunkBytes: o.chunkBytes,
     checkpoint: Object.freeze({

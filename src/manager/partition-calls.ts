@@ -168,7 +168,9 @@ export class PartitionCalls {
   }
 
   #submit(kind: Kind, request: Call['request'], bounds: CallBounds): Promise<unknown> {
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve, rejectPromise) => {
+      // What a handler threw is handed on as it is, also if it is no Error.
+      const reject: (error: unknown) => void = rejectPromise;
       const cleanUp = (): void => {
         timer.cancel();
         bounds.signal?.removeEventListener('abort', onAbort);
@@ -185,7 +187,7 @@ export class PartitionCalls {
         },
         reject: (error) => {
           cleanUp();
-          reject(error as Error);
+          reject(error);
         },
       };
       const onAbort = (): void => {

@@ -171,11 +171,8 @@ export class PartitionKeeper {
 
   async #keep(before: Promise<void>): Promise<void> {
     await before;
-    while (!this.stopped) {
-      const ending = await this.#oneRun();
-      if (this.stopped) break;
-      await this.#afterEnding(ending);
-    }
+    // Taken away before it began: then there is nothing to open.
+    if (!this.stopped) while (await this.#goesOn(await this.#oneRun()));
     this.#move('closed');
   }
 
@@ -248,17 +245,20 @@ export class PartitionKeeper {
     return run.ended;
   }
 
-  async #afterEnding(ending: RunEnding): Promise<void> {
+  /** Whether there is another incarnation after this ending; waits until its time. */
+  async #goesOn(ending: RunEnding): Promise<boolean> {
+    if (this.stopped) return false;
     const decision = decideRestart(ending.error, ending.restartable, this.#backoff);
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);
       await this.#sleep(decision.delayMs);
-      return;
+      return !this.#stopping.signal.aborted;
     }
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
     if (decision.kind === 'fail') this.#listener.onFailed(this, ending.error);
     await this.#untilStopped();
+    return false;
   }
 
   async #sleep(ms: number): Promise<void> {

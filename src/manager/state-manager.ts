@@ -10,7 +10,6 @@ import { Emitter, type EventSource, type Listener } from '../core/emitter.js';
 import { describeError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { managerLifecycle, type ManagerState } from '../core/lifecycles.js';
-import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import { importProcessor } from '../processor/import-processor.js';
@@ -179,9 +178,7 @@ export class StateManager<R extends Streams = Streams>
       const places = await environment.places(resolved);
       release.push(() => places.close({ budgetMs: resolved.stopDeadlineMs }));
       let opened: OutputProducer | undefined;
-      const joined = Promise.withResolvers<GroupSession>();
-      // Keepers wait for it; without one nobody else would hear of its rejection.
-      joined.promise.catch(() => undefined);
+      const session = new Deferred<GroupSession>();
       const parts = {
         options: resolved,
         environment,
@@ -192,9 +189,9 @@ export class StateManager<R extends Streams = Streams>
         outputs: () => (opened ??= log.outputs()),
         closeOutputs: async () => opened?.close(),
       };
-      const manager = new StateManager<R>(parts, joined.promise);
+      const manager = new StateManager<R>(parts, session.promise);
       release.push(() => manager.#abandon());
-      await manager.#join(joined);
+      await manager.#join(session);
       await manager.#until(() => manager.#allKeepers((keeper) => keeper.everOpened));
       manager.#life.move('running');
       return manager;
@@ -217,7 +214,7 @@ export class StateManager<R extends Streams = Streams>
   }
 
   /** Which partition a key of a stream belongs to, and who owns it. */
-  locate<N extends keyof R & string>(stream: N, key: unknown): Location {
+  locate(stream: keyof R & string, key: unknown): Location {
     const router = this.#routers.get(stream);
     const plan = this.#parts.plans.find((candidate) => candidate.stream === stream);
     if (router === undefined || plan === undefined)
@@ -290,7 +287,7 @@ export class StateManager<R extends Streams = Streams>
     await this.stop();
   }
 
-  async #join(joined: PromiseWithResolvers<GroupSession>): Promise<void> {
+  async #join(joined: Deferred<GroupSession>): Promise<void> {
     const { options, log, plans, assignment, router } = this.#parts;
     try {
       const session = await log.join(
@@ -392,11 +389,12 @@ export class StateManager<R extends Streams = Streams>
     this.#changed();
     const deadline = Deadline.after(environment.clock, deadlineMs);
     const reserveMs = deadlineMs * STOP_RESERVE;
-    const left = await this.#step(deadline.within(deadlineMs - reserveMs), () => this.#leave());
+    const barrier = deadline.within(deadlineMs - reserveMs);
+    const left = await this.#step(barrier, () => this.#leave(barrier));
     await this.#release(deadline);
     this.#life.move('stopped');
     this.#changed();
-    const committed = left;
+    const committed = left && !this.#parts.assignment.dropped;
     emitter.emit('stopped', { committed });
     options.logger.info({ group: options.group, committed }, 'The manager has stopped.');
     emitter.removeAllListeners();
@@ -404,8 +402,8 @@ export class StateManager<R extends Streams = Streams>
   }
 
   /** Through the barrier of leaving: actors commit and close while the group waits. */
-  async #leave(): Promise<void> {
-    this.#parts.assignment.refuseCalls(() => this.#unusable());
+  async #leave(barrier: Deadline): Promise<void> {
+    this.#parts.assignment.prepareToStop(() => this.#unusable(), barrier);
     await this.#session?.leave();
   }
 
@@ -431,7 +429,7 @@ export class StateManager<R extends Streams = Streams>
     const { environment, assignment, closeOutputs } = this.#parts;
     this.#failure ??= new PartitaError('STOPPED', 'The manager did not start.');
     const deadline = Deadline.after(environment.clock, this.#parts.options.revokeBudgetMs + 2_000);
-    await this.#step(deadline, () => this.#leave());
+    await this.#step(deadline, () => this.#leave(deadline));
     await this.#step(deadline, () => assignment.close(() => this.#unusable(), 500));
     await closeOutputs();
   }
@@ -445,6 +443,21 @@ export class StateManager<R extends Streams = Streams>
       this.#parts.options.logger.warn({ err: error }, 'A step of stopping did not succeed.');
       return false;
     }
+  }
+}
+
+/** A promise settled from outside. Without a waiter its rejection is nobody's news. */
+class Deferred<T> {
+  readonly promise: Promise<T>;
+  resolve: (value: T) => void = () => undefined;
+  reject: (error: unknown) => void = () => undefined;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject as (error: unknown) => void;
+    });
+    this.promise.catch(() => undefined);
   }
 }
 

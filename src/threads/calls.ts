@@ -12,7 +12,7 @@ import { decodeError, encodeError, type WireError } from './wire-error.js';
 type NodeEndpoint = (port: MessagePort) => comlink.Endpoint;
 const nodeEndpoint: NodeEndpoint =
   typeof nodeEndpointModule === 'function'
-    ? (nodeEndpointModule as unknown as NodeEndpoint)
+    ? nodeEndpointModule
     : (nodeEndpointModule as unknown as { readonly default: NodeEndpoint }).default;
 
 interface Thrown {
@@ -102,7 +102,9 @@ export class Caller<M extends Methods<M>> {
     let method = this.#methods.get(name);
     if (method === undefined) this.#methods.set(name, (method = this.#root[name]!));
     const answer = method(...args);
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve, rejectPromise) => {
+      // What the other side threw is handed on as it is, also if it is no Error.
+      const reject: (error: unknown) => void = rejectPromise;
       this.#pending.add(reject);
       answer.then(
         (value) => {
@@ -111,7 +113,7 @@ export class Caller<M extends Methods<M>> {
         },
         (error: unknown) => {
           this.#pending.delete(reject);
-          reject(error as Error);
+          reject(error);
         },
       );
     });

@@ -12,7 +12,7 @@ import type {
   UplinkMethods,
   WireEvent,
 } from './host-methods.js';
-import type { ActorCommit, ActorEvent, ActorUplink } from './protocol.js';
+import type { ActorCommit, ActorEvent, ActorUplink, OutputSpec } from './protocol.js';
 import { encodeError } from './wire-error.js';
 import type {
   CommitOutcome,
@@ -95,6 +95,10 @@ class PortUplink implements ActorUplink {
 
   commit(request: ActorCommit): Promise<CommitOutcome> {
     return this.#up.call('commit', this.#actor, transferring(request, buffersOf(request.batches)));
+  }
+
+  describeTopic(topic: string): Promise<OutputSpec | undefined> {
+    return this.#up.call('describeTopic', this.#actor, topic);
   }
 
   produce(batches: readonly LogBatch[]): Promise<void> {

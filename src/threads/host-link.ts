@@ -84,6 +84,7 @@ export class HostLink {
         return transferring(page, [page.bytes]);
       },
       commit: (actor, request) => of(actor).commit(request),
+      describeTopic: (actor, topic) => of(actor).describeTopic(topic),
       produce: (actor, batches) => of(actor).produce(batches),
       event: (actor, event) => {
         this.#uplinks.get(actor)?.event(fromWire(event));

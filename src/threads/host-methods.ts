@@ -24,6 +24,7 @@ import type {
   CloseOptions,
   CommandCall,
   OpenedActor,
+  OutputSpec,
   QueryCall,
   RecoveredActor,
 } from './protocol.js';
@@ -75,6 +76,7 @@ export interface UplinkMethods {
     request: { readonly from: number; readonly maxBytes: number },
   ): Promise<LogPage>;
   commit(actor: number, request: ActorCommit): Promise<CommitOutcome>;
+  describeTopic(actor: number, topic: string): Promise<OutputSpec | undefined>;
   produce(actor: number, batches: readonly LogBatch[]): Promise<void>;
   event(actor: number, event: WireEvent): void;
   log(level: LogLevel, fields: Readonly<Record<string, unknown>>, message: string): void;
