@@ -180,7 +180,7 @@ export class Broker {
       const now = this.clock.now();
       const plan = new AppendPlan(this.storage.batch(), now);
       const failed = new Set<string>();
-      let failure: unknown;
+      let failure: Error | undefined;
       const appended: Appended[] = [];
       for (const batch of batches) {
         const key = `${batch.topic}/${batch.partition}`;
@@ -196,7 +196,7 @@ export class Broker {
           });
         } catch (error) {
           failed.add(key);
-          failure ??= error;
+          failure ??= error instanceof Error ? error : new Error(String(error));
         }
       }
       await plan.commit();

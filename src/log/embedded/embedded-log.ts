@@ -18,13 +18,21 @@ import { Broker } from './broker.js';
 import { EmbeddedClient } from './embedded-client.js';
 import type { GroupDescription } from './group-coordinator.js';
 import { type LogFaults, linkWithFaults, withFaults } from './log-faults.js';
-import { memoryStorage } from './log-storage.js';
+import { LogCleaner } from './log-cleaner.js';
+import { type LogStorage, memoryStorage } from './log-storage.js';
 import { type ProducedRecord, routeRecords } from './record-router.js';
 import { describeTopic } from './topic-registry.js';
 
 const READ_PAGE_BYTES = 1024 * 1024;
+const BACKGROUND_MS_DEFAULT = 1000;
 
 export interface EmbeddedLogOptions {
+  /** Where everything acknowledged survives the process. @default in memory */
+  readonly dir?: string;
+  /** Whether an acknowledgement waits for the disk, so that it survives a power failure too. @default false */
+  readonly sync?: boolean;
+  /** How often retention, compaction and expiry are looked after, in ms; 0: only when asked. @default 1000 */
+  readonly backgroundMs?: number;
   /** @default the machine's clock */
   readonly clock?: Clock;
   /** Faults that clients meet; for tests. */
@@ -51,6 +59,7 @@ export async function embeddedLog(options: EmbeddedLogOptions = {}): Promise<Emb
 export class EmbeddedLog implements LogFactory, AsyncDisposable {
   readonly kind = 'embedded';
   readonly #broker: Broker;
+  readonly #cleaner: LogCleaner;
   readonly #faults: LogFaults | undefined;
   readonly #clients = new Set<EmbeddedClient>();
   readonly #sticky = new Map<string, number>();
@@ -58,13 +67,24 @@ export class EmbeddedLog implements LogFactory, AsyncDisposable {
   private constructor(broker: Broker, options: EmbeddedLogOptions) {
     this.#broker = broker;
     this.#faults = options.faults;
+    this.#cleaner = new LogCleaner(broker);
   }
 
+  /** Rejects LOG_LOCKED while another process (or another log of this one) has the directory open. */
   static async open(options: EmbeddedLogOptions = {}): Promise<EmbeddedLog> {
     const clock = options.clock ?? systemClock;
-    const broker = new Broker(clock, memoryStorage, options.topicDefaults ?? {});
-    await broker.restore();
-    return new EmbeddedLog(broker, options);
+    const storage =
+      options.dir === undefined ? memoryStorage : await directoryStorage(options.dir, options.sync ?? false);
+    const broker = new Broker(clock, storage, options.topicDefaults ?? {});
+    try {
+      await broker.restore();
+    } catch (error) {
+      await storage.close();
+      throw error;
+    }
+    const log = new EmbeddedLog(broker, options);
+    log.#cleaner.start(options.backgroundMs ?? BACKGROUND_MS_DEFAULT);
+    return log;
   }
 
   /** A client; any number share the log. */
@@ -237,16 +257,46 @@ export class EmbeddedLog implements LogFactory, AsyncDisposable {
     return this.#broker.group(group).describe();
   }
 
+  /** Compacts a topic now, as far as it is stable. Rejects POLICY_VIOLATION unless its policy says compact. */
+  async compact(topic: string): Promise<void> {
+    await this.#cleaner.compact(topic);
+  }
+
+  /** Applies `retention.ms` and `retention.bytes` of all topics now. */
+  async applyRetention(): Promise<void> {
+    await this.#cleaner.applyRetention();
+  }
+
+  /** Aborts transactions past their timeout and forgets ids and producers long unused, now. */
+  async expireTransactions(): Promise<void> {
+    this.#broker.expectOpen();
+    await this.#broker.transactions.expire();
+  }
+
+  /**
+   * Removes the records of a partition below an offset. Rejects POLICY_VIOLATION, as Kafka does, for a topic that only
+   * compacts, and OFFSET_OUT_OF_RANGE beyond the end.
+   */
+  async deleteRecords(topic: string, partition: number, before: number): Promise<void> {
+    await this.#cleaner.deleteRecords(topic, partition, before);
+  }
+
   /** Ends all clients and closes the files. Idempotent. */
   async close(): Promise<void> {
     await Promise.all([...this.#clients].map((client) => client.close()));
     this.#clients.clear();
+    await this.#cleaner.stop();
     await this.#broker.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+async function directoryStorage(directory: string, sync: boolean): Promise<LogStorage> {
+  const { openDirectory } = await import('./directory-storage.js');
+  return openDirectory(directory, { sync });
 }
 
 function pick({ topic, partition }: TopicPartition): TopicPartition {

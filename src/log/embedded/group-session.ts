@@ -180,9 +180,9 @@ export class EmbeddedGroupSession implements GroupSession {
 
   async #runMembership(): Promise<void> {
     await immediate();
-    while (!this.#ended && !this.#isLeaving) {
+    while (!this.#isOver()) {
       const answer = await this.#join();
-      if (this.#ended || this.#isLeaving || answer?.kind === 'closed') return;
+      if (this.#isOver() || answer?.kind === 'closed') return;
       if (answer === undefined) continue;
       if (answer.kind === 'unknownMember') {
         this.#lose();
@@ -191,7 +191,7 @@ export class EmbeddedGroupSession implements GroupSession {
       await this.#adopt(answer);
       await this.#untilNews();
       if (this.#news === 'unknownMember') this.#lose();
-      else if (this.#admitted && !this.#ended) await this.#runBarrier();
+      else if (this.#isMember()) await this.#runBarrier();
     }
   }
 
@@ -251,7 +251,7 @@ export class EmbeddedGroupSession implements GroupSession {
     } catch (error) {
       this.#fatal(error);
     }
-    if (this.#ended || !this.#admitted) return;
+    if (!this.#isMember()) return;
     this.#delivering = true;
     this.#wakeUp();
   }
@@ -285,10 +285,19 @@ export class EmbeddedGroupSession implements GroupSession {
     return siblings;
   }
 
+  #isOver(): boolean {
+    return this.#ended || this.#isLeaving;
+  }
+
+  /** Whether the group knows this member: it may forget it, or the session may end, during any call of the member. */
+  #isMember(): boolean {
+    return this.#admitted && !this.#ended;
+  }
+
   async #untilNews(): Promise<void> {
     // What happened during onAssign is learned by asking once more.
     await this.#beat();
-    while (this.#news === 'none' && this.#admitted && !this.#ended && !this.#isLeaving)
+    while (this.#news === 'none' && this.#isMember() && !this.#isLeaving)
       await new Promise<void>((resolve) => {
         this.#tellNews = resolve;
       });

@@ -39,16 +39,16 @@ export interface FaultInfo {
 
 export interface LogFaults {
   /**
-   * Called before the log sees the call. A promise delays it. A throw keeps it from the log: a commit answers `inDoubt`
+   * Called before the log sees the call, and awaited. A throw keeps it from the log: a commit answers `inDoubt`
    * (nothing was written), anything else rejects with LOG_UNAVAILABLE, a heartbeat stays unanswered. `'torn'`, for a
    * commit only: its batches are appended, its end is not; the open transaction is left to the next `init`.
    */
-  before?(operation: LogOperation, info: FaultInfo): void | 'torn' | Promise<void | 'torn'>;
+  before?(operation: LogOperation, info: FaultInfo): unknown;
   /**
-   * Called when the log has done it. A promise delays the answer. `'lost'`, or a throw: the caller gets no answer, a
+   * Called when the log has done it, and awaited. `'lost'`, or a throw: the caller gets no answer, a
    * commit is `inDoubt` although it happened.
    */
-  after?(operation: LogOperation, info: FaultInfo): void | 'lost' | Promise<void | 'lost'>;
+  after?(operation: LogOperation, info: FaultInfo): unknown;
 }
 
 /** The same client, whose calls pass through `faults`. */

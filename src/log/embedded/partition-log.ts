@@ -205,6 +205,24 @@ export class PartitionLog {
     this.#setBounds(start, this.#bounds.end);
   }
 
+  /** Whether the batch belongs to a transaction that was aborted. */
+  isAborted(entry: BatchEntry): boolean {
+    return this.#aborted.some(
+      (range) =>
+        range.producerId === entry.producerId &&
+        range.firstOffset <= entry.baseOffset &&
+        entry.baseOffset < range.markerOffset,
+    );
+  }
+
+  /** Bytes of the batches from `offset` on. */
+  bytesFrom(offset: number): number {
+    let bytes = 0;
+    for (let index = this.indexOf(offset); index < this.#entries.length; index++)
+      bytes += this.#entries[index]!.size;
+    return bytes;
+  }
+
   /** Forgets aborted transactions whose marker lies below `offset`: nothing of them is left. */
   dropAborted(offset: number): void {
     if (this.#aborted.length > 0)
