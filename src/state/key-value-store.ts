@@ -27,7 +27,7 @@ export class KeyValueStore implements EntryOwner {
   readonly #name: string;
   readonly #layers: StateLayers;
   readonly #partition: StatePartition;
-  readonly #valueBytesMax: number;
+  readonly #bytesMax: number;
   readonly #keys: StoreKeys;
   readonly #form: StoredForm;
   readonly #direct: boolean;
@@ -44,7 +44,7 @@ export class KeyValueStore implements EntryOwner {
     this.#name = name;
     this.#layers = layers;
     this.#partition = partition;
-    this.#valueBytesMax = maxRecordBytes - RECORD_OVERHEAD_BYTES;
+    this.#bytesMax = maxRecordBytes - RECORD_OVERHEAD_BYTES;
     this.#keys = new StoreKeys(name, declaration.key);
     this.#form = new StoredForm(name, declaration.value);
     this.#direct = this.#keys.direct;
@@ -80,9 +80,7 @@ export class KeyValueStore implements EntryOwner {
       held = stored;
       valueBytes = stored.length;
     }
-    const entry = this.#find(key) ?? this.#insert(this.#keys.mapKey(key), UNKNOWN, 0);
-    if (entry.keyBytesMax + valueBytes > this.#valueBytesMax) this.#checkSize(entry, held);
-    this.#layers.write(entry, held, ENTRY_BYTES + entry.keyBytesMax + valueBytes);
+    this.#write(key, this.#find(key), held, valueBytes);
   }
 
   update(key: unknown, fn: (old: unknown) => unknown): void {
@@ -93,10 +91,8 @@ export class KeyValueStore implements EntryOwner {
 
   delete(key: unknown): void {
     this.#layers.check();
-    const entry = this.#find(key) ?? this.#insert(this.#keys.mapKey(key), UNKNOWN, 0);
-    if (entry.value === ABSENT) return;
-    if (entry.keyBytesMax > this.#valueBytesMax) this.#checkSize(entry, ABSENT);
-    this.#layers.write(entry, ABSENT, ENTRY_BYTES + entry.keyBytesMax);
+    const entry = this.#find(key);
+    if (entry === undefined || entry.value !== ABSENT) this.#write(key, entry, ABSENT, 0);
   }
 
   range(from: unknown, to: unknown, options: RangeOptions | undefined, read: ReadLevel, scope: RecordScope) {
@@ -162,7 +158,11 @@ export class KeyValueStore implements EntryOwner {
   #load(key: MapKey): unknown {
     const stored = this.#readEngine(key);
     const held = stored === undefined ? ABSENT : this.#form.hold(stored, key);
-    if (this.#layers.cache.retains) this.#insert(key, held, stored?.length ?? 0);
+    const { cache, flushed } = this.#layers;
+    if (cache.retains) {
+      this.#insert(key, this.#keys.bytesMax(key), held, stored?.length ?? 0);
+      cache.trim(flushed);
+    }
     return held;
   }
 
@@ -189,23 +189,41 @@ export class KeyValueStore implements EntryOwner {
     }
   }
 
-  #insert(key: MapKey, held: unknown, valueBytes: number): Entry {
+  #write(key: unknown, found: Entry | undefined, held: unknown, valueBytes: number): void {
+    if (found === undefined) {
+      this.#writeBlindly(this.#keys.mapKey(key), held, valueBytes);
+      return;
+    }
+    const bytesMax = found.keyBytesMax + valueBytes;
+    if (bytesMax > this.#bytesMax) this.#checkSize(found.key, held);
+    this.#layers.write(found, held, ENTRY_BYTES + bytesMax);
+  }
+
+  /** Over a value that nobody has read. */
+  #writeBlindly(key: MapKey, held: unknown, valueBytes: number): void {
     const keyBytesMax = this.#keys.bytesMax(key);
+    if (keyBytesMax + valueBytes > this.#bytesMax) this.#checkSize(key, held);
+    const entry = this.#insert(key, keyBytesMax, UNKNOWN, 0);
+    // Only what is written is safe from eviction.
+    this.#layers.write(entry, held, entry.bytes + valueBytes);
+    this.#layers.cache.trim(this.#layers.flushed);
+  }
+
+  #insert(key: MapKey, keyBytesMax: number, held: unknown, valueBytes: number): Entry {
     const entry = new Entry(this, key, keyBytesMax, held, ENTRY_BYTES + keyBytesMax + valueBytes);
     this.#entries.set(key, entry);
-    this.#layers.cache.add(entry, this.#layers.flushed);
+    this.#layers.cache.add(entry);
     return entry;
   }
 
   /** The bounds were exceeded: measures exactly. @throws PartitaError RECORD_TOO_LARGE */
-  #checkSize(entry: Entry, held: unknown): void {
-    const bytes =
-      this.#keys.storeKey(entry.key).length + (held === ABSENT ? 0 : this.#form.bytesOf(held, entry.key));
-    if (bytes <= this.#valueBytesMax) return;
+  #checkSize(key: MapKey, held: unknown): void {
+    const bytes = this.#keys.storeKey(key).length + (held === ABSENT ? 0 : this.#form.bytesOf(held, key));
+    if (bytes <= this.#bytesMax) return;
     throw new PartitaError(
       'RECORD_TOO_LARGE',
-      `Key and value of ${String(showKey(entry.key))} in the store ${this.#name} are ${String(bytes)} bytes; the changelog takes at most ${String(this.#valueBytesMax)}.`,
-      { details: { store: this.#name, key: showKey(entry.key), bytes, bytesMax: this.#valueBytesMax } },
+      `Key and value of ${String(showKey(key))} in the store ${this.#name} are ${bytes} bytes; the changelog takes at most ${this.#bytesMax}.`,
+      { details: { store: this.#name, key: showKey(key), bytes, bytesMax: this.#bytesMax } },
     );
   }
 

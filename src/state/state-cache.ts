@@ -36,18 +36,22 @@ export class StateCache {
     return !this.#pinned || this.bytes <= this.#limit;
   }
 
-  /** @param flushed the generation up to which entries are clean */
-  add(entry: Entry, flushed: number): void {
+  /** Evicts nothing, since the caller may still be about to write the entry; `trim` follows. */
+  add(entry: Entry): void {
     this.#ring.push(entry);
     this.bytes += entry.bytes;
-    if (this.bytes > this.#limit) this.#trim(flushed, STEPS_PER_LOAD);
+  }
+
+  /** @param flushed the generation up to which entries are clean */
+  trim(flushed: number): void {
+    if (this.bytes > this.#limit) this.#turn(flushed, STEPS_PER_LOAD);
   }
 
   /** After a flush: what was pinned may be evicted. */
   unpin(flushed: number): void {
     this.#pinned = false;
     this.#barren = 0;
-    if (this.bytes > this.#limit) this.#trim(flushed, Infinity);
+    if (this.bytes > this.#limit) this.#turn(flushed, Infinity);
   }
 
   setLimit(limit: number, flushed: number): void {
@@ -61,7 +65,7 @@ export class StateCache {
     this.bytes = 0;
   }
 
-  #trim(flushed: number, stepsMax: number): void {
+  #turn(flushed: number, stepsMax: number): void {
     const ring = this.#ring;
     for (let steps = 0; steps < stepsMax && !this.#pinned && this.bytes > this.#limit; steps++) {
       if (this.#hand >= ring.length) this.#hand = 0;

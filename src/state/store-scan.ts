@@ -54,13 +54,9 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
     checkLimit(request);
     this.#entries = this.#merge();
     const { from, to } = request.range;
-    if ((to !== undefined && from >= to) || request.limit === 0) {
-      this.#overlay = [];
-      this.#snapshot = undefined;
-      return;
-    }
-    this.#overlay = overlayOf(request);
-    this.#snapshot = this.#takeSnapshot();
+    const empty = (to !== undefined && from >= to) || request.limit === 0;
+    this.#overlay = empty ? [] : overlayOf(request);
+    this.#snapshot = empty ? undefined : this.#takeSnapshot();
     request.scope.addScan(this);
     request.layers.addScan(this);
   }
@@ -126,8 +122,8 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
 
   /** Pages of the engine; the record may end while one is read. */
   async *#pages(): AsyncGenerator<readonly (readonly [Uint8Array, Uint8Array])[], void> {
-    if (this.#snapshot === undefined) return;
     this.#check();
+    if (this.#snapshot === undefined) return;
     const scan = this.#openScan(this.#snapshot);
     for (;;) {
       const page = await this.#readPage(scan);
