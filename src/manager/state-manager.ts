@@ -20,6 +20,7 @@ import type { ActorStats } from '../threads/protocol.js';
 import { ThreadPool } from '../threads/thread-pool.js';
 import { GroupAssignment } from './assignment.js';
 import type { ManagerEvents } from './events.js';
+import { recordMetrics } from './metrics-recorder.js';
 import { resolveOptions, type ManagerOptions, type ResolvedOptions, type Streams } from './options.js';
 import { PartitionRouter } from './partition-router.js';
 import { PlaceTable } from './placement.js';
@@ -167,6 +168,7 @@ export class StateManager<R extends Streams = Streams>
     const release: (() => Promise<void>)[] = [() => log.close()];
     try {
       const emitter = new Emitter<ManagerEvents>(resolved.logger);
+      recordMetrics(emitter, resolved.metrics);
       const plans = await planStreams(resolved, {
         topics: log.topics,
         importProcessor: (url) => environment.importProcessor(url),
