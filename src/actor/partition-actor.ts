@@ -211,6 +211,7 @@ export class PartitionActor implements ActorApi {
       clock: this.#environment.clock,
       signal: this.#abort.signal,
       rebuildOnCorruption: spec.options.rebuildOnCorruption,
+      ...(this.#environment.engines === undefined ? {} : { factoryOf: this.#environment.engines }),
     });
     return { storedOffset: this.#partition.offset, rebuild: this.#partition.mismatch?.message };
   }

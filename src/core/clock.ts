@@ -69,8 +69,9 @@ export class ManualClock implements Clock {
     this.#origin = startMs;
   }
 
+  /** Whole milliseconds, as `Date.now()`; monotonic time keeps its fractions. */
   now(): number {
-    return this.#now;
+    return Math.floor(this.#now);
   }
 
   monotonic(): number {

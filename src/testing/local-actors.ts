@@ -1,0 +1,123 @@
+/**
+ * Makes the actors of a processor under test: in the calling thread, over one memory engine whose databases outlive
+ * their actors as files would. It adds one query to the processor, by which tests read its stores.
+ */
+import { PartitionActor } from '../actor/partition-actor.js';
+import type { Clock } from '../core/clock.js';
+import type { Logger } from '../core/logger.js';
+import type { ReadonlyKeyValue } from '../processor/declarations.js';
+import type { AnyDefinition, QueryContext } from '../processor/define-processor.js';
+
+import { KeptEngines } from './kept-engines.js';
+import {
+  PROGRESS,
+  type ActorApi,
+  type ActorOptions,
+  type ActorSpec,
+  type ActorUplink,
+  type QueryCall,
+} from '../threads/protocol.js';
+import { GROUP, STREAM, type TopicSpecs } from './driven-topics.js';
+import type { DriverOptions } from './test-driver.js';
+
+const READ_STORE = '$readStore';
+const CACHE_BYTES = 16 * 1024 * 1024;
+const MEBIBYTE = 1024 * 1024;
+
+export class LocalActors {
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #definition: AnyDefinition;
+  readonly #engines = new KeptEngines();
+
+  constructor(parts: { readonly clock: Clock; readonly logger: Logger; readonly definition: AnyDefinition }) {
+    this.#clock = parts.clock;
+    this.#logger = parts.logger;
+    this.#definition = withStoreReader(parts.definition);
+  }
+
+  spec(of: {
+    readonly partition: number;
+    readonly topics: TopicSpecs;
+    readonly options: DriverOptions;
+  }): Omit<ActorSpec, 'epoch'> {
+    return {
+      id: { stream: STREAM, partition: of.partition },
+      group: GROUP,
+      processorUrl: 'test:processor',
+      config: of.options.config,
+      ...of.topics,
+      directory: `test/${of.partition}`,
+      cacheBytes: of.options.cacheBytes ?? CACHE_BYTES,
+      options: actorOptions(of.options),
+      progress: new SharedArrayBuffer(PROGRESS.slots * Int32Array.BYTES_PER_ELEMENT),
+    };
+  }
+
+  make(spec: ActorSpec, uplink: ActorUplink): ActorApi {
+    return new PartitionActor(spec, uplink, {
+      clock: this.#clock,
+      logger: this.#logger,
+      engines: () => this.#engines,
+      importProcessor: async () => this.#definition,
+    });
+  }
+
+  /** All databases are gone. */
+  wipe(): void {
+    this.#engines.wipe();
+  }
+}
+
+/** The call of the query that `withStoreReader` added. */
+export function readStore(
+  store: string,
+  key: unknown,
+  what: 'get' | 'entries',
+  read: 'latest' | 'committed',
+): QueryCall {
+  return { name: READ_STORE, key: undefined, args: [store, key, what], read };
+}
+
+function withStoreReader(definition: AnyDefinition): AnyDefinition {
+  type Context = QueryContext<Readonly<Record<string, never>>, unknown>;
+  const read = async (
+    context: Context,
+    _key: unknown,
+    name: string,
+    key: unknown,
+    what: 'get' | 'entries',
+  ) => {
+    const store = (context.stores as Readonly<Record<string, ReadonlyKeyValue<unknown, unknown>>>)[name];
+    if (store === undefined) throw new Error(`The processor declares no store ${name}.`);
+    if (what === 'get') return store.get(key);
+    const entries: (readonly [unknown, unknown])[] = [];
+    for await (const entry of store.entries()) entries.push(entry);
+    return entries;
+  };
+  return { ...definition, queries: { ...definition.queries, [READ_STORE]: read } };
+}
+
+function actorOptions(options: DriverOptions): ActorOptions {
+  return {
+    guarantee: options.guarantee ?? 'exactly-once',
+    engine: 'memory',
+    sync: false,
+    startFrom: 'earliest',
+    checkpointIntervalMs: options.checkpoint?.intervalMs ?? 1_000,
+    checkpointRecordsMax: options.checkpoint?.recordsMax ?? Number.MAX_SAFE_INTEGER,
+    checkpointBytesMax: options.checkpoint?.bytesMax ?? 32 * MEBIBYTE,
+    commandLingerMs: 5,
+    idleCommitMs: 60_000,
+    maxTopicWaitMs: undefined,
+    yieldMs: 5,
+    recoveryPageBytes: MEBIBYTE,
+    openBudgetMs: 10_000,
+    changelogBlockedMs: 10_000,
+    onStateMissing: 'error',
+    onOffsetsMoved: 'error',
+    onOutOfRange: 'error',
+    rebuildOnCorruption: true,
+    checkCrc: true,
+  };
+}
