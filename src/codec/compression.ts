@@ -14,8 +14,8 @@ export const COMPRESSION_NAMES = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as co
 export type Compression = (typeof COMPRESSION_NAMES)[number];
 
 interface SnappyPackage {
-  compressSync(bytes: Uint8Array): Buffer;
-  uncompressSync(bytes: Uint8Array): string | Buffer;
+  compressSync: (bytes: Uint8Array) => Buffer;
+  uncompressSync: (bytes: Uint8Array) => string | Buffer;
 }
 interface Lz4Package {
   compressFrameSync(bytes: Buffer): Buffer;
@@ -27,8 +27,8 @@ interface ZstdPackage {
 }
 /** In node:zlib since Node 22.15. */
 interface ZstdOfNode {
-  zstdCompressSync?(bytes: Uint8Array): Buffer;
-  zstdDecompressSync?(bytes: Uint8Array, options: { maxOutputLength: number }): Buffer;
+  zstdCompressSync?: (bytes: Uint8Array) => Buffer;
+  zstdDecompressSync?: (bytes: Uint8Array, options: { maxOutputLength: number }) => Buffer;
 }
 
 /** Header of the framing in which Java's clients write snappy: magic, version 1, compatible version 1. */
@@ -48,11 +48,11 @@ export function compress(kind: Compression, bytes: Uint8Array): Buffer {
     case 'snappy':
       return compressSnappy(bytes);
     case 'lz4':
-      return load<Lz4Package>('lz4', 'lz4-napi').compressFrameSync(asBuffer(bytes));
+      return (load('lz4', 'lz4-napi') as Lz4Package).compressFrameSync(asBuffer(bytes));
     case 'zstd': {
       const builtIn = (zlib as ZstdOfNode).zstdCompressSync;
       if (builtIn !== undefined) return builtIn(bytes);
-      const { Encoder } = load<ZstdPackage>('zstd', '@toondepauw/node-zstd');
+      const { Encoder } = load('zstd', '@toondepauw/node-zstd') as ZstdPackage;
       return new Encoder(ZSTD_LEVEL).encodeSync(asBuffer(bytes));
     }
   }
@@ -90,7 +90,7 @@ function inflate(kind: Exclude<Compression, 'none'>, bytes: Buffer, maxBytes: nu
     case 'lz4': {
       const size = lz4FrameSize(bytes);
       if (size > maxBytes) throw tooLarge(kind, maxBytes);
-      const result = load<Lz4Package>('lz4', 'lz4-napi').decompressFrameSync(bytes);
+      const result = (load('lz4', 'lz4-napi') as Lz4Package).decompressFrameSync(bytes);
       // The package returns what it has, without an error, where the frame is damaged.
       if (result.length !== size) throw new Error(`${size} bytes announced, ${result.length} found`);
       return result;
@@ -99,7 +99,7 @@ function inflate(kind: Exclude<Compression, 'none'>, bytes: Buffer, maxBytes: nu
       if (zstdSizeEstimate(bytes) > maxBytes) throw tooLarge(kind, maxBytes);
       const builtIn = (zlib as ZstdOfNode).zstdDecompressSync;
       if (builtIn !== undefined) return builtIn(bytes, { maxOutputLength: Math.max(1, maxBytes) });
-      const { Decoder } = load<ZstdPackage>('zstd', '@toondepauw/node-zstd');
+      const { Decoder } = load('zstd', '@toondepauw/node-zstd') as ZstdPackage;
       return new Decoder().decodeSync(bytes);
     }
   }
@@ -107,7 +107,7 @@ function inflate(kind: Exclude<Compression, 'none'>, bytes: Buffer, maxBytes: nu
 
 /** Snappy in xerial framing: header, then blocks with their lengths. */
 function compressSnappy(bytes: Uint8Array): Buffer {
-  const { compressSync } = load<SnappyPackage>('snappy', 'snappy');
+  const { compressSync } = load('snappy', 'snappy') as SnappyPackage;
   const parts: Buffer[] = [XERIAL_HEADER];
   for (let at = 0; at < bytes.length; at += XERIAL_BLOCK_BYTES) {
     const block = compressSync(bytes.subarray(at, at + XERIAL_BLOCK_BYTES));
@@ -120,7 +120,7 @@ function compressSnappy(bytes: Uint8Array): Buffer {
 
 /** Reads xerial framing, and a bare block as librdkafka writes it. */
 function decompressSnappy(bytes: Buffer, maxBytes: number): Buffer {
-  const { uncompressSync } = load<SnappyPackage>('snappy', 'snappy');
+  const { uncompressSync } = load('snappy', 'snappy') as SnappyPackage;
   let total = 0;
   const uncompress = (block: Buffer): Buffer => {
     const size = snappyBlockSize(block);
@@ -148,9 +148,9 @@ function decompressSnappy(bytes: Buffer, maxBytes: number): Buffer {
 const require = createRequire(import.meta.url);
 const loaded = new Map<string, unknown>();
 
-function load<Package>(kind: Compression, name: string): Package {
+function load(kind: Compression, name: string): unknown {
   const known = loaded.get(name);
-  if (known !== undefined) return known as Package;
+  if (known !== undefined) return known;
   let found: unknown;
   try {
     found = require(name);
@@ -162,7 +162,7 @@ function load<Package>(kind: Compression, name: string): Package {
     );
   }
   loaded.set(name, found);
-  return found as Package;
+  return found;
 }
 
 function tooLarge(kind: Compression, maxBytes: number): PartitaError {

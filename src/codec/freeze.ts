@@ -44,7 +44,10 @@ function walk(value: unknown, depth: number): number {
       return Array.isArray(value)
         ? walkArray(value, depth + 1)
         : walkObject(value as Record<string, unknown>, depth + 1);
-    default:
+    case 'undefined':
+    case 'bigint':
+    case 'symbol':
+    case 'function':
       return REFUSED;
   }
 }

@@ -155,6 +155,7 @@ function decodePart(cursor: Cursor, depth: number): TuplePart {
       cursor.at++;
       return parts;
     }
+    case undefined:
     default:
       throw invalid(`A key has an element of the unknown kind ${String(tag)}.`);
   }

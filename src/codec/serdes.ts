@@ -58,11 +58,19 @@ export function nullable<T>(serde: Serde<T>): BuiltInSerde<T | null> {
       shape: inner.shape,
       ...(text === undefined
         ? {}
-        : { text: { toText: (value: T | null) => text.toText(present(value)), fromText: text.fromText } }),
+        : {
+            text: {
+              toText: (value: T | null) => text.toText(present(value)),
+              fromText: (encoded: string) => text.fromText(encoded),
+            },
+          }),
       ...(ordered === undefined
         ? {}
         : {
-            ordered: { encode: (value: T | null) => ordered.encode(present(value)), decode: ordered.decode },
+            ordered: {
+              encode: (value: T | null) => ordered.encode(present(value)),
+              decode: (encoded: Uint8Array) => ordered.decode(encoded),
+            },
           }),
       ...(admit === undefined
         ? {}
@@ -168,7 +176,7 @@ function shortly(key: unknown): string {
   if (key instanceof Uint8Array) text = `0x${asBuffer(key.subarray(0, KEY_CHARS_MAX)).toString('hex')}`;
   else {
     try {
-      text = JSON.stringify(key) as string | undefined;
+      text = JSON.stringify(key);
     } catch (error) {
       text = `(not shown: ${describeError(error)})`;
     }
