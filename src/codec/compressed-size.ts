@@ -82,9 +82,10 @@ const ZSTD_MAGIC = 0xfd2fb528;
 const ZSTD_BLOCK_MAX = 128 * 1024;
 
 /**
- * An estimate of the uncompressed size of zstd frames (RFC 8878), at least half of it: what the header says, or half of
- * what all blocks may hold if that is more. Not all of it, since encoders also split blocks; and headers may lie or, from
- * streaming encoders as Java's, be silent.
+ * An estimate of the uncompressed size of zstd frames (RFC 8878): what the header says, or half of what all blocks before
+ * the last may hold if that is more. Encoders fill their blocks or split them, so it is rarely more than the size, and
+ * never less than half of it by more than a block. Needed since streaming encoders, as Java's, write no size, and since a
+ * header may lie.
  */
 export function zstdSizeEstimate(bytes: Buffer): number {
   let at = 0;
@@ -126,7 +127,7 @@ function zstdFrame(bytes: Buffer, start: number): { readonly size: number; reado
   else if (sizeBytes > 0) content = bytes.readUIntLE(at, sizeBytes) + (sizeBytes === 2 ? 256 : 0);
   at += sizeBytes;
   const blockMax = Math.min(ZSTD_BLOCK_MAX, single ? content! : window);
-  let size = 0;
+  let held = 0;
   for (let last = false; !last;) {
     if (bytes.length - at < 3) throw new Error('a zstd block is cut off');
     const header = bytes.readUIntLE(at, 3);
@@ -136,10 +137,11 @@ function zstdFrame(bytes: Buffer, start: number): { readonly size: number; reado
     const length = header >>> 3;
     if (kind === 3) throw new Error('a zstd block is of the reserved kind');
     // Raw, repeated byte, compressed.
-    size += kind === 2 ? blockMax : length;
+    if (kind !== 2) held += length;
+    else if (!last) held += blockMax;
     at += kind === 1 ? 1 : length;
     if (at > bytes.length) throw new Error('a zstd block is cut off');
   }
   if ((descriptor & 0x04) !== 0) at += 4;
-  return { size: Math.max(content ?? 0, size / 2), end: at };
+  return { size: Math.max(content ?? 0, held / 2), end: at };
 }

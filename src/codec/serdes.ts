@@ -37,7 +37,10 @@ export function float64(): BuiltInSerde<number> {
   return FLOAT64;
 }
 
-/** MessagePack, by the optional package msgpackr; holds what JSON can't, such as Date, Map and bytes. */
+/**
+ * Plain MessagePack that any reader understands, by the optional package msgpackr. Beside what JSON has it keeps Date, Set,
+ * bytes, undefined, NaN and infinities. A Map comes back as an object, as MessagePack has but one kind of map, and −0 as 0.
+ */
 export function msgpack<T>(): BuiltInSerde<T> {
   return MSGPACK as BuiltInSerde<T>;
 }

@@ -38,9 +38,9 @@ const decodeBatch = require('kafkajs/src/protocol/recordBatch/v0/decoder') as (
   decoder: object,
 ) => Promise<DecodedBatch>;
 const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0') as {
-  RecordBatch(options: object): Promise<Encoder>;
+  RecordBatch: (options: object) => Promise<Encoder>;
 };
-const Record = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => Encoder;
+const encodeRecord = require('kafkajs/src/protocol/recordBatch/record/v0') as (record: object) => Encoder;
 const compression = require('kafkajs/src/protocol/message/compression') as {
   Codecs: Partial<{
     [kind: number]: () => {
@@ -73,6 +73,7 @@ lend(
   2,
   (bytes) => snappy.compressSync(bytes),
   (bytes) => {
+    if (bytes.toString('latin1', 1, 7) !== 'SNAPPY') return snappy.uncompressSync(bytes);
     const parts: Buffer[] = [];
     for (let at = XERIAL_HEADER_BYTES; at < bytes.length;) {
       const length = bytes.readInt32BE(at);
@@ -176,7 +177,7 @@ export async function kafkajsEncode(batch: BatchToEncode): Promise<Buffer> {
     producerEpoch: batch.producerEpoch ?? -1,
     firstSequence: batch.baseSequence ?? -1,
     records: batch.records.map((record) =>
-      Record({ ...record, timestampDelta: long(record.timestampDelta) }),
+      encodeRecord({ ...record, timestampDelta: long(record.timestampDelta) }),
     ),
   });
   return Buffer.from(encoder.buffer);
