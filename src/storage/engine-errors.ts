@@ -37,8 +37,8 @@ const DISK_FULL_TEXT =
   /no space left|disk quota exceeded|file too large|not enough space|ENOSPC|EDQUOT|EFBIG/i;
 
 /** Files that a database always has; their absence is damage, not a failure of the disk. */
-const MISSING_FILE_TEXT =
-  /(?:MANIFEST-\d+|CURRENT|\d+\.(?:ldb|sst|log))[^/]*(?:no such file|cannot find|does not exist)/i;
+const DATABASE_FILE_TEXT = /MANIFEST-\d+|\bCURRENT\b|\b\d{6,}\.(?:ldb|sst|log)\b/;
+const MISSING_TEXT = /no such file|cannot find|does not exist/i;
 
 /** Texts of LevelDB that mean damage and carry no code (thrown from synchronous reads, or as "invalid argument"). */
 const LEVEL_CORRUPT_TEXT = /\bcorruption\b|CURRENT file does not end with newline|checksum mismatch/i;
@@ -61,7 +61,8 @@ function classify({ code, message }: NativeError, corruptText: RegExp): StorageC
   if (code !== undefined && CLOSED_CODES.has(code)) return 'ENGINE_CLOSED';
   if (DISK_FULL_TEXT.test(message) || code === 'ENOSPC' || code === 'EDQUOT') return 'DISK_FULL';
   if (code === 'LEVEL_CORRUPTION') return 'CORRUPT';
-  if (corruptText.test(message) || MISSING_FILE_TEXT.test(message)) return 'CORRUPT';
+  if (corruptText.test(message)) return 'CORRUPT';
+  if (DATABASE_FILE_TEXT.test(message) && MISSING_TEXT.test(message)) return 'CORRUPT';
   return 'ENGINE_FAILED';
 }
 

@@ -6,7 +6,9 @@
 import type { ClassicLevel, Iterator as LevelIterator } from 'classic-level';
 import { engineUnavailable } from '../core/engine-kind.js';
 import { PartitaError } from '../core/errors.js';
+import { findDamage } from './database-files.js';
 import { classifyLevelError, storageError } from './engine-errors.js';
+import { findTableDamage } from './level-tables.js';
 import { resolveRange, SCAN_PAGE, SCAN_PAGE_FIRST, type ResolvedRange } from './scan-range.js';
 import type {
   EngineFactory,
@@ -44,6 +46,12 @@ export class LevelEngine implements StorageEngine {
   static async open(directory: string, options: EngineOptions): Promise<LevelEngine> {
     const { ClassicLevel } = await loadClassicLevel();
     try {
+      const { damage: filesDamage, manifest } = await findDamage(directory, 'level');
+      const damage = filesDamage ?? (manifest && (await findTableDamage(directory, manifest)));
+      if (damage !== undefined)
+        throw new PartitaError('CORRUPT', `The database in ${directory} is damaged: ${damage}.`, {
+          details: { directory, damage },
+        });
       const db = new ClassicLevel<Uint8Array, Uint8Array>(directory, {
         keyEncoding: 'view',
         valueEncoding: 'view',

@@ -6,6 +6,7 @@
 import { rm } from 'node:fs/promises';
 import { ENGINE_PACKAGES, engineUnavailable } from '../core/engine-kind.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
+import { findDamage } from './database-files.js';
 import { classifyRocksdbError, storageError } from './engine-errors.js';
 import { resolveRange, SCAN_PAGE, SCAN_PAGE_FIRST, type ResolvedRange } from './scan-range.js';
 import type {
@@ -301,6 +302,11 @@ async function openDatabase(
     compression: false,
   };
   try {
+    const { damage } = await findDamage(directory, 'rocksdb');
+    if (damage !== undefined)
+      throw new PartitaError('CORRUPT', `The database in ${directory} is damaged: ${damage}.`, {
+        details: { directory, damage },
+      });
     const db = new RocksLevel(directory, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
