@@ -288,7 +288,7 @@ function packr(): Packr {
     );
   }
   // Without its record extension, any MessagePack reader understands what is written.
-  loadedPackr = new found.Packr({ useRecords: false, moreTypes: true });
+  loadedPackr = new found.Packr({ useRecords: false, moreTypes: true, variableMapSize: true });
   return loadedPackr;
 }
 
