@@ -5,6 +5,7 @@
 import { PartitaError } from '../core/errors.js';
 import type { KeyValueDeclaration, RangeOptions } from '../processor/declarations.js';
 import type { ByteArena } from './byte-arena.js';
+import { asEngineError } from './engine-failure.js';
 import { ABSENT, Entry, UNKNOWN, type EntryOwner, type MapKey } from './entry.js';
 import type { KeyRange } from './layer-index.js';
 import type { RecordScope } from './record-scope.js';
@@ -242,12 +243,4 @@ export class KeyValueStore implements EntryOwner {
       limit: options?.limit,
     });
   }
-}
-
-export function asEngineError(cause: unknown, store: string): PartitaError {
-  if (cause instanceof PartitaError) return cause;
-  return new PartitaError('ENGINE_FAILED', `The engine failed to read the store ${store}.`, {
-    cause,
-    details: { store },
-  });
 }

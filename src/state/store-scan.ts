@@ -5,8 +5,9 @@
  */
 import { PartitaError } from '../core/errors.js';
 import type { EngineScan, EngineSnapshot } from '../storage/storage-engine.js';
+import { asEngineError } from './engine-failure.js';
 import { ABSENT } from './entry.js';
-import { asEngineError, type ReadLevel } from './key-value-store.js';
+import type { ReadLevel } from './key-value-store.js';
 import { latin1 } from './latin1.js';
 import type { KeyRange } from './layer-index.js';
 import type { RecordScope } from './record-scope.js';

@@ -361,6 +361,15 @@ class Run {
         assert.deepEqual(this.#queries.committed[store].get(key), this.model.at(store, key, 'committed'));
         assert.deepEqual(this.#views[store].get(key), this.model.at(store, key, 'latest'));
       }
+    await this.#flush();
+    this.#freeze();
+    await this.#flush();
+    this.#state.setCacheBytes(0);
+    assert.equal(
+      this.#state.heldBytes,
+      0,
+      'once all is flushed, all can be evicted, and the count of bytes ends at 0',
+    );
   }
 
   async close(): Promise<void> {
