@@ -250,7 +250,11 @@ export function logClientSuite(
       });
 
       test('ensure creates once and never changes an existing topic', async () => {
-        const topic = await newTopic(2, { 'cleanup.policy': 'compact', 'max.message.bytes': '5000' });
+        const topic = await newTopic(2, {
+          'cleanup.policy': 'compact',
+          'max.message.bytes': '5000',
+          'message.timestamp.after.max.ms': '3600000',
+        });
         const again = await client.topics.ensure({
           topic,
           partitions: 7,
@@ -369,7 +373,7 @@ export function logClientSuite(
       });
 
       test('a timestamp more than an hour ahead is refused, an old one is not', async () => {
-        const topic = await newTopic();
+        const topic = await newTopic(1, { 'message.timestamp.after.max.ms': '3600000' });
         await assert.rejects(put(topic, 0, [['a', '1', Date.now() + 7_200_000]]), (error) =>
           isPartitaError(error, 'TIMESTAMP_OUT_OF_RANGE'),
         );

@@ -39,11 +39,7 @@ test('records older than retention.ms go, batch by batch, from the start', async
     await log.produce('t', [{ key: 'k', value: String(n) }]);
     await clock.advanceAsync(HOUR / 2);
   }
-  assert.deepEqual(
-    await values(log, 't'),
-    ['2', '3'],
-    'the background did it within a second of the clock',
-  );
+  assert.deepEqual(await values(log, 't'), ['2', '3'], 'the background did it within a second of the clock');
   await clock.advanceAsync(DAY);
   assert.deepEqual(await values(log, 't'), []);
   assert.deepEqual(await log.bounds('t'), [{ start: 4, lastStable: 4, end: 4 }]);

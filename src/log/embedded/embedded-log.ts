@@ -12,6 +12,7 @@ import type {
   TopicDescription,
   TopicPartition,
 } from '../../core/log-types.js';
+import { type Logger, silentLogger } from '../../core/logger.js';
 import type { LogClient, LogFactory, TopicSpec } from '../log-client.js';
 import type { Appended } from './append-plan.js';
 import { Broker } from './broker.js';
@@ -35,6 +36,8 @@ export interface EmbeddedLogOptions {
   readonly backgroundMs?: number;
   /** @default the machine's clock */
   readonly clock?: Clock;
+  /** @default silent */
+  readonly logger?: Logger;
   /** Faults that clients meet; for tests. */
   readonly faults?: LogFaults;
   /** Kafka topic configs that new topics have unless they say otherwise. */
@@ -67,7 +70,7 @@ export class EmbeddedLog implements LogFactory, AsyncDisposable {
   private constructor(broker: Broker, options: EmbeddedLogOptions) {
     this.#broker = broker;
     this.#faults = options.faults;
-    this.#cleaner = new LogCleaner(broker);
+    this.#cleaner = new LogCleaner(broker, options.logger ?? silentLogger);
   }
 
   /** Rejects LOG_LOCKED while another process (or another log of this one) has the directory open. */

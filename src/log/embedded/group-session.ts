@@ -151,18 +151,27 @@ export class EmbeddedGroupSession implements GroupSession {
   /** Ends at once, without a barrier: the client was closed. */
   async abandon(): Promise<void> {
     this.#end();
-    await this.#parts.link.leave(this.#memberId);
+    await this.#tellLeave();
   }
 
   async #leave(): Promise<void> {
     this.#isLeaving = true;
     // The barrier waits its turn behind an onAssign or onRevoke under way; a join under way is given up.
     this.#tellNews?.();
-    if (this.#joining) await this.#parts.link.leave(this.#memberId);
+    if (this.#joining) await this.#tellLeave();
     await this.#membership;
     this.#end();
-    await this.#parts.link.leave(this.#memberId);
+    await this.#tellLeave();
     await this.#fetching;
+  }
+
+  /** A group that can't be told forgets the member by its session timeout. */
+  async #tellLeave(): Promise<void> {
+    try {
+      await this.#parts.link.leave(this.#memberId);
+    } catch (error) {
+      if (!isPartitaError(error)) throw error;
+    }
   }
 
   #end(): void {
@@ -230,6 +239,8 @@ export class EmbeddedGroupSession implements GroupSession {
     for (const id of answer.assignment) {
       const kept = before.get(keyOf(id));
       const fetching = kept ?? this.#newFetching(id);
+      // A topic that was deleted and created again has the same name, but is another log.
+      if (kept !== undefined && kept.log !== this.#parts.partition(id)) this.#follow(kept);
       fetching.epoch = epoch;
       fetching.version++;
       fetching.siblings = this.#siblingsOf(id, siblings);
@@ -257,14 +268,10 @@ export class EmbeddedGroupSession implements GroupSession {
   }
 
   #newFetching(id: TopicPartition): Fetching {
-    const log = this.#parts.partition(id);
-    return {
+    const fetching: Fetching = {
       id,
-      log,
-      unlisten:
-        log?.listen(() => {
-          this.#wakeUp();
-        }) ?? (() => undefined),
+      log: undefined,
+      unlisten: () => undefined,
       siblings: { lastData: 0 },
       position: undefined,
       paused: true,
@@ -273,6 +280,18 @@ export class EmbeddedGroupSession implements GroupSession {
       lastFetch: 0,
       lastAt: 0,
     };
+    this.#follow(fetching);
+    return fetching;
+  }
+
+  /** Fetches from what is now the log of the partition. */
+  #follow(fetching: Fetching): void {
+    fetching.unlisten();
+    fetching.log = this.#parts.partition(fetching.id);
+    const unlisten = fetching.log?.listen(() => {
+      this.#wakeUp();
+    });
+    fetching.unlisten = unlisten ?? (() => undefined);
   }
 
   #siblingsOf({ topic, partition }: TopicPartition, known: Map<string, Siblings>): Siblings {
@@ -382,7 +401,8 @@ export class EmbeddedGroupSession implements GroupSession {
         else await this.#untilWoken();
       }
     } catch (error) {
-      this.#fatal(error);
+      // What fails because everything is being closed is nobody's concern.
+      if (!this.#isOver()) this.#fatal(error);
     }
   }
 

@@ -12,7 +12,8 @@ import {
 } from '../../codec/record-batch-header.js';
 import type { BatchHeader } from '../../codec/record-batch-header.js';
 import type { Timer } from '../../core/clock.js';
-import { PartitaError, isPartitaError } from '../../core/errors.js';
+import { PartitaError } from '../../core/errors.js';
+import type { Logger } from '../../core/logger.js';
 import type { Broker } from './broker.js';
 import { copyOut } from './log-storage.js';
 import type { BatchEntry, PartitionLog } from './partition-log.js';
@@ -42,14 +43,16 @@ interface WalkedRecord {
 
 export class LogCleaner {
   readonly #broker: Broker;
+  readonly #logger: Logger;
   /** Keeps cleanings apart from each other, not from appends. */
   readonly #work = new Sequencer();
   #timer: Timer | undefined;
   #stopped = false;
   #sliceEnds = 0;
 
-  constructor(broker: Broker) {
+  constructor(broker: Broker, logger: Logger) {
     this.#broker = broker;
+    this.#logger = logger;
   }
 
   /** Looks after everything every `everyMs`; 0: never. */
@@ -112,21 +115,30 @@ export class LogCleaner {
     });
   }
 
-  /** Failures end the round only: the next one meets the same work, and whoever writes meets the same failure. */
   async #lookAfterAll(): Promise<void> {
+    await this.#work.run(async () => {
+      await this.#attempt('expiry of transactions', () => this.#broker.transactions.expire());
+      for (const topic of this.#broker.topics.all)
+        for (const log of topic.logs) {
+          if (this.#stopped) return;
+          await this.#attempt(`upkeep of ${log.topic}/${log.partition}`, () => this.#lookAfter(topic, log));
+        }
+    });
+  }
+
+  async #lookAfter(topic: Topic, log: PartitionLog): Promise<void> {
+    log.expireProducers(this.#broker.clock.now() - PRODUCER_EXPIRATION_MS);
+    await this.#retain(topic, log);
+    if (topic.config.compacts && this.#isWorthCompacting(topic, log)) await this.#compact(topic, log);
+  }
+
+  /** A failure is told and ends this piece of work only: the next round meets it again. */
+  async #attempt(what: string, work: () => Promise<void>): Promise<void> {
     try {
-      await this.#work.run(async () => {
-        await this.#broker.transactions.expire();
-        for (const topic of this.#broker.topics.all)
-          for (const log of topic.logs) {
-            if (this.#stopped) return;
-            log.expireProducers(this.#broker.clock.now() - PRODUCER_EXPIRATION_MS);
-            await this.#retain(topic, log);
-            if (topic.config.compacts && this.#isWorthCompacting(topic, log)) await this.#compact(topic, log);
-          }
-      });
+      await work();
     } catch (error) {
-      if (!isPartitaError(error)) throw error;
+      if (!this.#stopped)
+        this.#logger.warn({ error }, `The embedded log's ${what} failed; it is tried again.`);
     }
   }
 
