@@ -4,7 +4,7 @@
  * next among several is decided by `input-merge.ts`.
  */
 import { RecordReader } from '../codec/record-batch-reader.js';
-import { PartitaError } from '../core/errors.js';
+import type { PartitaError } from '../core/errors.js';
 import type { Chunk, ChunkDone, InputSpec } from '../threads/protocol.js';
 
 interface BufferedChunk {

@@ -107,8 +107,8 @@ export class RecordProcessor {
       const record = this.#view(lane);
       scope.open = true;
       const result = this.#process(record, context);
-      if (result !== undefined && typeof (result as Promise<void>).then === 'function')
-        return this.#finishAsync(lane, result as Promise<void>, clockBefore);
+      if (result !== undefined && typeof (result).then === 'function')
+        return this.#finishAsync(lane, result, clockBefore);
     } catch (error) {
       scope.open = false;
       return this.#onError(lane, error, clockBefore);
@@ -131,7 +131,7 @@ export class RecordProcessor {
     const { scope, context } = this.#newContext(this.commandOutputs);
     scope.open = true;
     try {
-      return (await handler(context, call.key, ...call.args)) as unknown;
+      return (await handler(context, call.key, ...call.args));
     } catch (error) {
       state?.rollback();
       this.commandOutputs.rollback();
@@ -162,7 +162,7 @@ export class RecordProcessor {
         { stores, config, partition: spec.id.partition },
         call.key,
         ...call.args,
-      )) as unknown;
+      ));
     } catch (error) {
       throw isPartitaError(error)
         ? error
