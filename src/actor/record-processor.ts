@@ -107,7 +107,7 @@ export class RecordProcessor {
       const record = this.#view(lane);
       scope.open = true;
       const result = this.#process(record, context);
-      if (result !== undefined && typeof (result).then === 'function')
+      if (result !== undefined && typeof result.then === 'function')
         return this.#finishAsync(lane, result, clockBefore);
     } catch (error) {
       scope.open = false;
@@ -131,7 +131,7 @@ export class RecordProcessor {
     const { scope, context } = this.#newContext(this.commandOutputs);
     scope.open = true;
     try {
-      return (await handler(context, call.key, ...call.args));
+      return await handler(context, call.key, ...call.args);
     } catch (error) {
       state?.rollback();
       this.commandOutputs.rollback();
@@ -158,11 +158,7 @@ export class RecordProcessor {
     scope.open = true;
     const stores = state?.queryViews(call.read, scope) ?? {};
     try {
-      return (await handler(
-        { stores, config, partition: spec.id.partition },
-        call.key,
-        ...call.args,
-      ));
+      return await handler({ stores, config, partition: spec.id.partition }, call.key, ...call.args);
     } catch (error) {
       throw isPartitaError(error)
         ? error

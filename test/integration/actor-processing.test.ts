@@ -1,7 +1,8 @@
 // One actor alone: what a record, a command and a query may do, and what is left when they fail.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isPartitaError, PartitaError } from '../../src/core/errors.js';
+import type { PartitaError } from '../../src/core/errors.js';
+import { isPartitaError } from '../../src/core/errors.js';
 import { keyValue, topic } from '../../src/processor/declarations.js';
 import { defineProcessor, type ErrorPolicy } from '../../src/processor/define-processor.js';
 import { json, string } from '../../src/codec/serdes.js';
@@ -25,7 +26,9 @@ const sums = (onError: ErrorPolicy = 'fail', before?: () => Promise<void>) =>
         emit.totals(record.key, total);
         if (record.value.fail === true) throw new Error('told to');
       };
-      return before === undefined ? work() : before().then(work);
+      if (before !== undefined) return before().then(work);
+      work();
+      return undefined;
     },
     queries: {
       total: ({ stores }, key) => stores.totals.get(key),
@@ -136,9 +139,9 @@ for (const mode of ['sync', 'async'] as const) {
       await harness.actor.checkpoint('asked');
       await order(harness, 'a', { amount: 9, fail: true });
       await assert.rejects(harness.feed('orders'), (error) => isPartitaError(error, 'ACTOR_RESTARTED'));
-      const failed = harness.events.find((event) => event.type === 'failed');
-      assert.ok(isPartitaError(failed?.error, 'HANDLER_FAILED'));
-      assert.equal(failed.error.details['offset'], 1);
+      const failure = await harness.failure;
+      assert.ok(isPartitaError(failure, 'HANDLER_FAILED'));
+      assert.equal(failure.details['offset'], 1);
       await harness.boot();
       assert.equal(await harness.query('total', 'a'), 1);
     });
@@ -211,7 +214,9 @@ describe('commands', () => {
   it('have a name that is declared, as queries do', async () => {
     await using harness = await ActorHarness.make({ definition: sums() });
     await harness.boot();
-    await assert.rejects(harness.command('toString', 'a'), (error) => isPartitaError(error, 'UNKNOWN_COMMAND'));
+    await assert.rejects(harness.command('toString', 'a'), (error) =>
+      isPartitaError(error, 'UNKNOWN_COMMAND'),
+    );
     await assert.rejects(harness.query('nope', 'a'), (error) => isPartitaError(error, 'UNKNOWN_QUERY'));
   });
 });

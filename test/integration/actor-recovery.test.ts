@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import { int64, json, string } from '../../src/codec/serdes.js';
 import { isPartitaError } from '../../src/core/errors.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
@@ -24,7 +25,12 @@ const { definition } = defineProcessor({
 });
 
 async function orders(harness: ActorHarness, ...amounts: readonly number[]): Promise<void> {
-  const records = amounts.map((amount) => ({ key: 'a', value: String(amount), timestamp: 1_000, partition: 0 }));
+  const records = amounts.map((amount) => ({
+    key: 'a',
+    value: String(amount),
+    timestamp: 1_000,
+    partition: 0,
+  }));
   await harness.log.produce('orders', records);
   await harness.feed('orders');
 }
@@ -49,8 +55,7 @@ describe('the answer to a commit', () => {
       await orders(harness, 1, 2);
       lose = true;
       await assert.rejects(harness.actor.checkpoint('asked'));
-      const failed = harness.events.find((event) => event.type === 'failed');
-      assert.ok(isPartitaError(failed?.error, 'COMMIT_IN_DOUBT'));
+      assert.ok(isPartitaError(await harness.failure, 'COMMIT_IN_DOUBT'));
       lose = false;
       const recovered = await harness.boot();
       assert.deepEqual(recovered.positions, [{ topic: 'orders', offset: happened ? 2 : 0 }]);
@@ -62,7 +67,9 @@ describe('the answer to a commit', () => {
 
   it('is missing because the transaction was torn: its batches are never seen', async () => {
     let tear = false;
-    const faults: LogFaults = { before: (operation) => (operation === 'commit' && tear ? 'torn' : undefined) };
+    const faults: LogFaults = {
+      before: (operation) => (operation === 'commit' && tear ? 'torn' : undefined),
+    };
     await using harness = await ActorHarness.make({ definition, log: { faults } });
     await harness.boot();
     await orders(harness, 1, 2);
@@ -80,11 +87,13 @@ describe('the answer to a commit', () => {
     await using harness = await ActorHarness.make({ definition });
     await harness.boot();
     await orders(harness, 1);
-    const other = harness.client.producer({ transactionalId: 'group--stream--0', transactionTimeoutMs: 1_000 });
+    const other = harness.client.producer({
+      transactionalId: 'group--stream--0',
+      transactionTimeoutMs: 1_000,
+    });
     await other.init();
     await assert.rejects(harness.actor.checkpoint('asked'));
-    const failed = harness.events.find((event) => event.type === 'failed');
-    assert.ok(isPartitaError(failed?.error, 'FENCED'));
+    assert.ok(isPartitaError(await harness.failure, 'FENCED'));
     assert.deepEqual(await outputs(harness), []);
   });
 
@@ -102,7 +111,11 @@ describe('the answer to a commit', () => {
     const first = harness.actor.checkpoint('asked');
     await orders(harness, 2);
     assert.equal(await harness.query('total', 'a'), 3);
-    assert.equal(await harness.query('total', 'a', 'committed'), 1, 'the frozen layer lies below the live one');
+    assert.equal(
+      await harness.query('total', 'a', 'committed'),
+      1,
+      'the frozen layer lies below the live one',
+    );
     hold = false;
     release();
     await first;
@@ -155,7 +168,10 @@ describe('recovery', () => {
     await harness.actor.checkpoint('asked');
     await harness.crash();
     // A commit of a checkpoint that the changelog does not hold, as after a truncation of its end.
-    const producer = harness.client.producer({ transactionalId: 'group--stream--0', transactionTimeoutMs: 1_000 });
+    const producer = harness.client.producer({
+      transactionalId: 'group--stream--0',
+      transactionTimeoutMs: 1_000,
+    });
     await producer.init();
     await producer.commitTransaction({
       batches: [],
@@ -172,7 +188,10 @@ describe('recovery', () => {
     harness.options = {};
     await harness.boot();
     assert.equal(await harness.query('total', 'a'), 7);
-    assert.equal((await harness.client.committed(GROUP, [{ topic: 'orders', partition: 0 }]))[0]?.metadata, '1:101');
+    assert.equal(
+      (await harness.client.committed(GROUP, [{ topic: 'orders', partition: 0 }]))[0]?.metadata,
+      '1:101',
+    );
   });
 
   it('says that an operator moved the offsets, and goes on by the policy', async () => {
@@ -197,10 +216,13 @@ describe('recovery', () => {
     await using harness = await ActorHarness.make({ definition, options: { changelogBlockedMs: 50 } });
     await harness.boot();
     await harness.crash();
+    const writer = new RecordBatchWriter();
+    writer.append(1, 'key', 'value');
     await harness.log.leaveTransactionOpen({
       transactionalId: 'somebody else',
-      batches: [{ topic: CHANGELOG, partition: 0, records: [{ key: 'x', value: 'y' }] }],
-    } as never);
+      transactionTimeoutMs: 60_000,
+      batches: [{ topic: CHANGELOG, partition: 0, bytes: writer.seal({ transactional: true })! }],
+    });
     await assert.rejects(harness.boot(), (error) => isPartitaError(error, 'CHANGELOG_BLOCKED'));
   });
 

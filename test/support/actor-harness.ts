@@ -69,6 +69,9 @@ export class ActorHarness {
   readonly #given: HarnessOptions;
   readonly #topics = new Map<string, TopicDescription>();
   #uplink: PartitionUplink | undefined;
+  #failed: (error: unknown) => void = () => undefined;
+  /** Resolves with the error that ended the present incarnation. */
+  failure: Promise<unknown> = Promise.resolve();
   #epoch = 0;
   #fetch = 0;
   #seq = 0;
@@ -107,6 +110,7 @@ export class ActorHarness {
     const session: Partial<GroupSession> = { owns: () => Promise.resolve(this.owns) };
     const inherited = this.#uplink?.inDoubt;
     await this.#uplink?.retire();
+    this.failure = new Promise((resolve) => (this.#failed = resolve));
     this.#uplink = new PartitionUplink(spec, {
       log: this.client,
       session: session as GroupSession,
@@ -117,7 +121,10 @@ export class ActorHarness {
       inherited,
       listener: {
         onCommitted: () => undefined,
-        onEvent: (event) => this.events.push(event),
+        onEvent: (event) => {
+          this.events.push(event);
+          if (event.type === 'failed') this.#failed(event.error);
+        },
         onDecided: () => undefined,
         onNotOwned: () => undefined,
       },
@@ -183,7 +190,9 @@ export class ActorHarness {
   }
 
   /** The records of a topic as text, by partition and offset. */
-  async read(topic: string): Promise<{ key: string | null; value: string | null; headers: [string, string][] }[]> {
+  async read(
+    topic: string,
+  ): Promise<{ key: string | null; value: string | null; headers: [string, string][] }[]> {
     const records = [];
     const text = (bytes: Uint8Array | null): string | null =>
       bytes === null ? null : Buffer.from(bytes).toString();
@@ -205,7 +214,11 @@ export class ActorHarness {
     await this.end();
   }
 
-  async #create(topic: string, partitions: number, configs: Readonly<Record<string, string>> = {}): Promise<void> {
+  async #create(
+    topic: string,
+    partitions: number,
+    configs: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     this.#topics.set(topic, await this.log.createTopic({ topic, partitions, configs }));
   }
 
