@@ -1,0 +1,54 @@
+/**
+ * The public door. Everything that users need, by name; nothing is exported that is not listed here. A processor module
+ * imports it in the worker too, so what is heavy (piscina, zod, the engines) is loaded when a manager starts.
+ */
+export { StateManager } from './manager/state-manager.js';
+export type { Location, ManagerStats, PartitionStats, RoutersOf } from './manager/state-manager.js';
+export type { ManagerOptions, Guarantee, Streams } from './manager/options.js';
+export type { AtPartition, ManagerEvents } from './manager/events.js';
+export type {
+  CallOptions,
+  CallTarget,
+  CommandOptions,
+  QueryOptions,
+  Router,
+} from './manager/stream-router.js';
+export { processorAt } from './processor/processor-at.js';
+export type { ProcessorRef } from './processor/processor-at.js';
+export { defineProcessor } from './processor/define-processor.js';
+export type {
+  Context,
+  Emit,
+  EmitOptions,
+  ErrorDecision,
+  ErrorPolicy,
+  FailedRecord,
+  Headers,
+  Processor,
+  ProcessorDefinition,
+  QueryContext,
+  RecordOf,
+} from './processor/define-processor.js';
+export { keyValue, topic } from './processor/declarations.js';
+export type {
+  Frozen,
+  KeyValue,
+  KeyValueDeclaration,
+  RangeOptions,
+  ReadonlyKeyValue,
+  Topic,
+} from './processor/declarations.js';
+export { bytes, float64, int64, json, msgpack, nullable, string } from './codec/serdes.js';
+export type { Serde } from './processor/serde.js';
+export { EmbeddedLog, embeddedLog } from './log/embedded/embedded-log.js';
+export type { EmbeddedLogOptions, ReadRecord } from './log/embedded/embedded-log.js';
+export type { LogFactory, TopicSpec } from './log/log-client.js';
+export type { TopicPartition } from './core/log-types.js';
+export type { EngineKind } from './core/engine-kind.js';
+export { ERROR_CODES, isPartitaError, PartitaError } from './core/errors.js';
+export type { ErrorCode, ErrorDetails } from './core/errors.js';
+export { consoleLogger, silentLogger } from './core/logger.js';
+export type { Logger, LogFields, LogLevel, LogMethod } from './core/logger.js';
+export { MemoryMetrics, noMetrics } from './core/metrics.js';
+export type { Counter, Gauge, Histogram, Labels, Metrics } from './core/metrics.js';
+export type { Clock } from './core/clock.js';
