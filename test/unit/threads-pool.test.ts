@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { systemClock } from '../../src/core/clock.js';
-import { isPartitaError, PartitaError } from '../../src/core/errors.js';
+import { isPartitaError } from '../../src/core/errors.js';
 import { silentLogger } from '../../src/core/logger.js';
 import type { ActorEvent, ActorSpec, ActorUplink, CommandCall } from '../../src/threads/protocol.js';
 import { ThreadPool } from '../../src/threads/thread-pool.js';
@@ -144,7 +144,7 @@ test('an event that carries an error arrives with its code', async () => {
   await api.stats();
   const [event] = seen.events;
   assert.equal(event?.type, 'failed');
-  assert.ok(isPartitaError('error' in event! ? event.error : undefined, 'FENCED'));
+  assert.ok(isPartitaError('error' in event ? event.error : undefined, 'FENCED'));
 });
 
 for (const [name, why] of [
