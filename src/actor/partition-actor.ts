@@ -395,13 +395,13 @@ export class PartitionActor implements ActorApi {
   }
 
   async #sleep(): Promise<void> {
+    if (this.#woken || !this.lifecycle.is('running')) return;
     if (this.#checkpointAt !== Infinity && this.#checkpoint?.underWay !== true)
       this.#wakeAt(this.#checkpointAt);
     else if (this.#positionsMoved()) this.#wakeAt(this.#lastCommitAt + this.#spec.options.idleCommitMs);
-    if (!this.#woken)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
     this.#wake = undefined;
   }
 
