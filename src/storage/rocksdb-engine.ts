@@ -137,7 +137,9 @@ export class RocksdbEngine implements StorageEngine {
       await this.#batch.close();
       await this.#db.close();
     } catch (error) {
-      throw this.#error('closing', error);
+      // The binding has let go of the database and its lock all the same. After a failed write RocksDB repeats that
+      // failure here, which whoever wrote has heard of already.
+      if (this.#failed === undefined) throw this.#error('closing', error);
     }
   }
 
