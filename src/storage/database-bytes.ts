@@ -3,7 +3,7 @@
  * log and the manifest. Pure readers that survive any input; files are opened in `write-ahead-log.ts` and
  * `level-tables.ts`. Format: LevelDB's doc/log_format.md.
  */
-import { crc32c } from '@node-rs/crc32';
+import { crc32c } from '../codec/crc32c.js';
 
 const LOG_BLOCK_BYTES = 32_768;
 const LOG_HEADER_BYTES = 7;

@@ -8,6 +8,7 @@
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { familyPrefix, storeKey } from '../codec/keys.js';
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
@@ -71,9 +72,9 @@ export interface ApplyPosition {
 
 /** Families begin with the length of their name; no store's name may begin with `$` (`core/names.ts`). */
 const META_FAMILY = '$partita';
-const META_PREFIX = Buffer.concat([Buffer.of(META_FAMILY.length), Buffer.from(META_FAMILY)]);
-const POSITION_KEY = Buffer.concat([META_PREFIX, Buffer.from('p')]);
-const CHECKPOINT_KEY = Buffer.concat([META_PREFIX, Buffer.from('c')]);
+const META_PREFIX = familyPrefix(META_FAMILY);
+const POSITION_KEY = storeKey(META_PREFIX, Buffer.from('p'));
+const CHECKPOINT_KEY = storeKey(META_PREFIX, Buffer.from('c'));
 /** Offset and append time, each an int64. */
 const POSITION_BYTES = 16;
 

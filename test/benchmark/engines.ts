@@ -1,5 +1,5 @@
 /**
- * How fast the engines load and read: JSON lines `{ bench, metric, value, unit }`, then a table. Rates of one thread, on
+ * How fast the engines load and read. Rates of one thread, on
  * keys of 20 bytes and values of 100; take them as ratios. Usage: node dist/test/benchmark/engines.js [keys]
  */
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { isPartitaError } from '../../src/core/errors.js';
 import { engineFactory } from '../../src/storage/engines.js';
 import type { EngineKind, EngineWrite, StorageEngine } from '../../src/storage/storage-engine.js';
+import { printTable, report } from './report.js';
 
 const KEYS = Number(process.argv[2] ?? 300_000);
 const BATCH = 5_000;
@@ -15,17 +16,19 @@ const READS = 200_000;
 const HOT_KEYS = 1_000;
 const OPTIONS = { blockCacheBytes: 32 << 20, writeBufferBytes: 16 << 20 };
 
-const value = Buffer.alloc(100, 'v');
+const VALUE = Buffer.alloc(100, 'v');
 /** Spread over the keyspace, so that neither loading nor reading is sequential. */
 const keyOf = (i: number): Buffer =>
   Buffer.from(`k${String((i * 7_919) % KEYS).padStart(10, '0')}-padding-`, 'latin1');
 
-const rows: Record<string, Record<string, number>> = {};
-
-function report(engine: EngineKind, metric: string, measured: number, unit: string): void {
-  const rounded = Number(measured.toPrecision(3));
-  console.log(JSON.stringify({ bench: `engine ${engine}`, metric, value: rounded, unit }));
-  (rows[engine] ??= {})[`${metric} (${unit})`] = rounded;
+function figure(engine: EngineKind, metric: string, value: number, unit: string): void {
+  report({
+    bench: 'engine',
+    metric,
+    value: Number(value.toPrecision(3)),
+    unit,
+    with: { engine, keys: KEYS },
+  });
 }
 
 /** Thousands per second. */
@@ -39,7 +42,10 @@ function batches(): EngineWrite[][] {
   const all: EngineWrite[][] = [];
   for (let from = 0; from < KEYS; from += BATCH)
     all.push(
-      Array.from({ length: Math.min(BATCH, KEYS - from) }, (_, i) => ({ key: keyOf(from + i), value })),
+      Array.from({ length: Math.min(BATCH, KEYS - from) }, (_, i) => ({
+        key: keyOf(from + i),
+        value: VALUE,
+      })),
     );
   return all;
 }
@@ -55,8 +61,8 @@ async function measure(kind: EngineKind, directory: string): Promise<void> {
   const write = async (): Promise<void> => {
     for (const batch of loads) await engine.write(batch, { sync: false });
   };
-  report(kind, 'load', await rate(KEYS, write), 'k/s');
-  report(kind, 'overwrite', await rate(KEYS, write), 'k/s');
+  figure(kind, 'load', await rate(KEYS, write), 'k/s');
+  figure(kind, 'overwrite', await rate(KEYS, write), 'k/s');
   const hot = Array.from({ length: HOT_KEYS }, (_, i) => keyOf(i));
   const cold = Array.from({ length: Math.min(KEYS, READS) }, (_, i) => keyOf(i * 31));
   const missing = hot.map((key) => Buffer.concat([key, Buffer.from('?')]));
@@ -66,7 +72,7 @@ async function measure(kind: EngineKind, directory: string): Promise<void> {
     ['get spread', cold, true],
     ['get missing', missing, false],
   ] as const)
-    report(
+    figure(
       kind,
       metric,
       await rate(READS, () => {
@@ -76,12 +82,12 @@ async function measure(kind: EngineKind, directory: string): Promise<void> {
     );
   // The second scan: the memory engine sorts its keys for the first one.
   await scan(engine);
-  report(kind, 'scan', await rate(KEYS, () => scan(engine)), 'k/s');
-  report(kind, 'size', (await engine.stats()).bytes / 2 ** 20, 'MiB');
+  figure(kind, 'scan', await rate(KEYS, () => scan(engine)), 'k/s');
+  figure(kind, 'size', (await engine.stats()).bytes / 2 ** 20, 'MiB');
   await engine.close();
   const opened = performance.now();
   const again = await engineFactory(kind).open(directory, OPTIONS);
-  report(kind, 'open', performance.now() - opened, 'ms');
+  figure(kind, 'open', performance.now() - opened, 'ms');
   await again.close();
 }
 
@@ -105,4 +111,4 @@ for (const kind of ['memory', 'level', 'rocksdb'] as const) {
     await rm(directory, { recursive: true, force: true });
   }
 }
-console.table(rows);
+printTable();
