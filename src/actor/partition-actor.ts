@@ -374,7 +374,10 @@ export class PartitionActor implements ActorApi {
     const { clock } = this.#environment;
     for (let call = this.#calls.next(); call !== undefined; call = this.#calls.next()) {
       if (call.kind === 'query') {
-        const answered = processor.query(call.call).then(call.resolve, call.reject);
+        const answered = processor.query(call.call).then(call.resolve, (error: unknown) => {
+          // Under an actor that ended it saw the end of its state; the next actor can answer it.
+          call.reject(this.lifecycle.is('running') ? error : this.#restarted());
+        });
         // A handler that awaits could leave a record half done under a query's eyes: then they take turns.
         if (processor.asyncHandlers) await answered;
       } else {
