@@ -132,6 +132,7 @@ export class TestDriver<X extends AnyProcessor> {
     const clock = new ManualClock(options.startMs ?? START_MS);
     const log = await EmbeddedLog.open({
       clock,
+      backgroundMs: 0,
       ...(options.faults === undefined ? {} : { faults: options.faults }),
     });
     const client = await log.connect({ clientId: 'test-driver' });
@@ -316,9 +317,11 @@ export class TestDriver<X extends AnyProcessor> {
     });
     // Heard below; until then it is not an unhandled one.
     done.catch(() => undefined);
-    for (await turns(); !state.settled; await turns()) {
+    await turns();
+    while (!state.settled) {
       const at = this.clock.nextTimerAt;
       if (at !== undefined) await this.clock.advanceAsync(Math.max(0, at - this.clock.now()));
+      await turns();
     }
     return done;
   }

@@ -48,6 +48,11 @@ export function median(values: readonly number[]): { value: number; spread: read
   return { value, spread: [sorted[0]!, sorted.at(-1)!] };
 }
 
+/** Takes over the figures that another process has printed. */
+export function adopt(output: string): void {
+  for (const line of output.split('\n')) if (line.startsWith('{')) report(JSON.parse(line) as Figure);
+}
+
 function format(value: number): string {
   return value >= 1000 ? Math.round(value).toLocaleString('en') : String(Math.round(value * 1000) / 1000);
 }

@@ -1,0 +1,69 @@
+/** Reads the flights of 2013 and fills the topic `flights` with them, once: a topic that is complete is left alone. */
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { createGunzip } from 'node:zlib';
+import type { EmbeddedLog } from 'partita';
+import type { Flight } from './processor.js';
+
+export const TOPIC = 'flights';
+export const PARTITIONS = 8;
+const FLIGHTS = 336_776;
+const BATCH = 20_000;
+const DATA = new URL('../../../examples/data/flights-2013.csv.gz', import.meta.url);
+
+interface InputRecord {
+  readonly key: string | null;
+  readonly value: string;
+  readonly timestamp: number;
+}
+
+/** Resolves to the number of records in the topic and to how many of them were produced now. */
+export async function fillTopic(log: EmbeddedLog): Promise<{ records: number; produced: number }> {
+  // The records are older than any usual retention.
+  const spec = { topic: TOPIC, partitions: PARTITIONS, configs: { 'retention.ms': '-1' } };
+  if ((await log.describeTopic(TOPIC)) === undefined) await log.createTopic(spec);
+  const size = async () => (await log.bounds(TOPIC)).reduce((sum, { start, end }) => sum + end - start, 0);
+  let produced = 0;
+  if ((await size()) !== FLIGHTS) {
+    // Nothing has been processed before the topic was complete: what an interrupted run left can go.
+    await log.deleteTopic(TOPIC);
+    await log.createTopic(spec);
+    let batch: InputRecord[] = [];
+    for await (const record of flights()) {
+      batch.push(record);
+      if (batch.length < BATCH) continue;
+      produced += (await log.produce(TOPIC, batch)).length;
+      batch = [];
+    }
+    produced += (await log.produce(TOPIC, batch)).length;
+  }
+  return { records: await size(), produced };
+}
+
+async function* flights(): AsyncGenerator<InputRecord> {
+  const lines = createInterface({ input: createReadStream(DATA).pipe(createGunzip()) });
+  let header = true;
+  for await (const line of lines) {
+    if (!header) yield parse(line);
+    header = false;
+  }
+}
+
+function parse(line: string): InputRecord {
+  const [scheduledMs = '', carrier = '', flight, tailnum, origin = '', dest = '', delay, , miles] =
+    line.split(',');
+  const depDelayMin = delay === '' ? null : Number(delay);
+  const value: Flight = {
+    carrier,
+    flight: Number(flight),
+    origin,
+    dest,
+    depDelayMin,
+    distanceMi: Number(miles),
+  };
+  return {
+    key: tailnum === undefined || tailnum === '' ? null : tailnum,
+    value: JSON.stringify(value),
+    timestamp: Number(scheduledMs) + 60_000 * (depDelayMin ?? 0),
+  };
+}

@@ -1,0 +1,92 @@
+/**
+ * Runs every example as a user would and compares what it prints with the `expected` file beside its README; the flights
+ * also with a crash, with more workers, and twice on the same state. Exits with 1 if anything differs.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+
+const scratch = await mkdtemp(join(tmpdir(), 'partita-examples-'));
+let failures = 0;
+
+await check('01-flights', flights('--json'));
+await check('01-flights', flights('--json', '--crash', '--workers', '2'));
+await check('01-flights', flights('--json', '--state', join(scratch, 'flights'), '--engine', 'level'));
+await check('01-flights', flights('--json', '--state', join(scratch, 'flights'), '--engine', 'level'));
+for (const name of ['02-word-count', '03-commands-and-queries', '04-crash-and-recover', '06-dead-letters'])
+  await check(name, prints(name));
+await check('05-http-server', serves());
+await rm(scratch, { recursive: true, force: true });
+process.exitCode = failures === 0 ? 0 : 1;
+
+/** Runs one and reports it; `run` resolves to what differs, or to undefined. */
+async function check(name: string, run: Promise<string | undefined>): Promise<void> {
+  const startedAt = performance.now();
+  const problem = await run.catch((error: unknown) => String(error));
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  console.log(`${problem === undefined ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)`);
+  if (problem === undefined) return;
+  failures++;
+  console.log(problem);
+}
+
+async function flights(...options: string[]): Promise<string | undefined> {
+  const printed = JSON.parse(await finish(start('01-flights', options))) as { recordsPerSecond?: number };
+  const { recordsPerSecond, ...state } = printed;
+  const expected: unknown = JSON.parse(await expectedOf('01-flights', 'expected.json'));
+  if (typeof recordsPerSecond !== 'number') return 'no recordsPerSecond';
+  return isDeepStrictEqual(state, expected) ? undefined : JSON.stringify(state);
+}
+
+async function prints(name: string): Promise<string | undefined> {
+  const printed = await finish(start(name));
+  return printed === (await expectedOf(name, 'expected.txt')) ? undefined : printed;
+}
+
+/** Starts the server, uses it, ends it with SIGTERM, and finds its state again in a second life with other threads. */
+async function serves(): Promise<string | undefined> {
+  const found: unknown[] = [];
+  for (const workers of ['1', '2']) {
+    const env = { ...process.env, STATE_DIR: join(scratch, 'http'), WORKERS: workers };
+    const server = start('05-http-server', [], env);
+    const output = finish(server);
+    const [line] = (await once(server.stdout!, 'data')) as [Buffer];
+    const url = /http:\S+/.exec(line.toString())![0];
+    for (const page of ['/a', '/a', '/b']) await fetch(url + page, { method: 'POST' });
+    let count = 0;
+    const visits = workers === '1' ? 2 : 4;
+    for (let tries = 0; count !== visits && tries < 200; tries++) {
+      const answer = (await (await fetch(`${url}/a`)).json()) as { count?: number };
+      count = answer.count ?? 0;
+    }
+    found.push(count, (await fetch(`${url}/never`)).status, await (await fetch(url)).json());
+    server.kill('SIGTERM');
+    found.push((await output).endsWith('stopped\n'));
+  }
+  const expected = [2, 404, { pages: 2 }, true, 4, 404, { pages: 2 }, true];
+  return isDeepStrictEqual(found, expected) ? undefined : JSON.stringify(found);
+}
+
+function start(name: string, options: readonly string[] = [], env = process.env): ChildProcess {
+  const main = new URL(`./${name}/main.js`, import.meta.url).pathname;
+  return spawn(process.execPath, [main, ...options], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
+/** What it printed; rejects if it exits with anything but 0 or takes longer than two minutes. */
+async function finish(child: ChildProcess): Promise<string> {
+  const timer = setTimeout(() => child.kill('SIGKILL'), 120_000);
+  const chunks: Buffer[] = [];
+  child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk));
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  clearTimeout(timer);
+  if (code !== 0) throw new Error(`exit ${code ?? signal ?? '?'} after ${Buffer.concat(chunks).toString()}`);
+  return Buffer.concat(chunks).toString();
+}
+
+/** From the sources: the build copies no text files. */
+function expectedOf(name: string, file: string): Promise<string> {
+  return readFile(new URL(`../../examples/${name}/${file}`, import.meta.url), 'utf8');
+}

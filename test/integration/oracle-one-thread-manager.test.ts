@@ -1,0 +1,49 @@
+/**
+ * The runs of `oracle-threads.test.ts` with manager and actors in one thread, on a manual clock: more of them, faster, and
+ * the same for the same seed. `ORACLE_SEED` repeats one.
+ */
+import test from 'node:test';
+import { EmbeddedLog } from '../../src/index.js';
+import { startJob } from '../support/oracle-job.js';
+import type { Policy } from '../support/oracle-model.js';
+import { runOracle, seeds } from '../support/oracle-run.js';
+import { OneThread } from '../support/one-thread.js';
+import { seededRandom } from '../support/seeded-random.js';
+
+const POLICIES: readonly Policy[] = ['fail', 'skip', 'dead-letter', 'decide'];
+
+for (const seed of seeds(16))
+  test(`manager and actors in one thread leave what a plain loop leaves (seed ${seed})`, async () => {
+    const random = seededRandom(seed);
+    const thread = new OneThread(random);
+    const log = await EmbeddedLog.open({ clock: thread.clock, backgroundMs: 0 });
+    const policy = POLICIES[seed % POLICIES.length]!;
+    const guarantee = random.chance(0.7) ? 'exactly-once' : 'at-least-once';
+    const workers = random.between(1, 3);
+    const job = {
+      log,
+      stateDir: 'one-thread',
+      policy,
+      workers,
+      engine: 'memory',
+      guarantee,
+      intervalMs: random.between(10, 200),
+      cacheMb: random.pick([1, 64]),
+    } as const;
+    const keys = random.pick([5, 200, 5_000]);
+    await runOracle(
+      random,
+      { policy, guarantee, keys, steps: 40 },
+      {
+        log,
+        start: () => startJob(job, thread.environment),
+        pause: (ms) => thread.drive(thread.clock.sleep(ms)),
+        drive: (promise) => thread.drive(promise),
+        wipe: async () => {
+          thread.wipe();
+        },
+        killThread: () => thread.kill(random.below(workers)),
+      },
+    );
+    await log.close();
+  });

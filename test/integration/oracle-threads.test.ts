@@ -1,0 +1,57 @@
+/**
+ * The whole runtime against a plain loop: worker threads that die, handlers that throw under each error policy, commands,
+ * restarts with state kept and wiped, on every engine, under both guarantees, seeded. `ORACLE_SEED` repeats one.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { embeddedLog, isPartitaError, type EngineKind } from '../../src/index.js';
+import { startJob } from '../support/oracle-job.js';
+import type { Policy } from '../support/oracle-model.js';
+import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
+import { seededRandom } from '../support/seeded-random.js';
+
+const ENGINES: readonly EngineKind[] = ['memory', 'level', 'rocksdb'];
+const POLICIES: readonly Policy[] = ['fail', 'skip', 'dead-letter', 'decide'];
+
+for (const seed of seeds(6)) {
+  const random = seededRandom(seed);
+  const policy = POLICIES[seed % POLICIES.length]!;
+  const engine = ENGINES[seed % ENGINES.length]!;
+  const guarantee: 'exactly-once' | 'at-least-once' = seed % 3 === 0 ? 'at-least-once' : 'exactly-once';
+  const workers = 1 + (seed % 2);
+  const title = `${engine}, ${guarantee}, ${policy}, ${workers} workers`;
+  test(`dying threads, throws and restarts leave what a plain loop leaves (seed ${seed}: ${title})`, async () => {
+    const stateDir = await mkdtemp(join(tmpdir(), 'partita-oracle-'));
+    const log = await embeddedLog();
+    const intervalMs = random.between(10, 200);
+    const cacheMb = random.pick([1, 64]);
+    const keys = random.pick([5, 200, 5_000]);
+    const job = { log, stateDir, policy, workers, engine, guarantee, intervalMs, cacheMb };
+    await runOracle(
+      random,
+      { policy, guarantee, keys, steps: 30 },
+      {
+        log,
+        start: () => startJob(job),
+        pause: (ms) => sleep(ms),
+        drive: (promise) => promise,
+        wipe: () => rm(stateDir, { recursive: true, force: true }),
+        killThread: async ({ streams: { oracle } }) => {
+          const partition = random.below(PARTITIONS);
+          const call = random.chance(0.5)
+            ? oracle.command('exit', { partition })
+            : oracle.command('throwLater', { partition, ack: 'processed' });
+          // Whether the answer still gets through is up to the thread.
+          await call.catch((error: unknown) => {
+            if (!isPartitaError(error) || !error.retryable) throw error;
+          });
+        },
+      },
+    );
+    await log.close();
+    await rm(stateDir, { recursive: true, force: true });
+  });
+}

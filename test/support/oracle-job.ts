@@ -1,0 +1,69 @@
+/** One job of the threaded oracle tests: a manager over the oracle's processor, started, crashed and started again. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EmbeddedLog, EngineKind, StateManager } from '../../src/index.js';
+import { processorAt, StateManager as Manager } from '../../src/index.js';
+import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
+import type { Dump } from '../fixtures/oracle.js';
+import type oracle from '../fixtures/oracle-fail.js';
+import type { Policy, RawRecord } from './oracle-model.js';
+
+export interface JobOptions {
+  readonly log: EmbeddedLog;
+  readonly stateDir: string;
+  readonly policy: Policy;
+  readonly workers: number;
+  readonly engine: EngineKind;
+  readonly guarantee: 'exactly-once' | 'at-least-once';
+  readonly intervalMs: number;
+  readonly cacheMb: number;
+}
+
+export type Job = StateManager<{ readonly oracle: ReturnType<typeof processorAt<typeof oracle>> }>;
+
+export const GROUP = 'oracle';
+
+/** `environment`: another than the system's, for a runtime in one thread. */
+export function startJob(options: JobOptions, environment?: ManagerEnvironment): Promise<Job> {
+  const managerOptions = {
+    group: GROUP,
+    log: options.log,
+    stateDir: options.stateDir,
+    workers: options.workers,
+    engine: options.engine,
+    guarantee: options.guarantee,
+    checkpoint: { intervalMs: options.intervalMs },
+    memory: { cacheMb: options.cacheMb },
+    restarts: { max: 50, firstMs: 5, maxMs: 50 },
+    streams: {
+      oracle: processorAt<typeof oracle>(new URL(`../fixtures/oracle-${options.policy}.js`, import.meta.url)),
+    },
+  };
+  return environment === undefined
+    ? Manager.start(managerOptions)
+    : Manager.startIn(managerOptions, environment);
+}
+
+/** The committed state of all partitions, once the records counted in it are as many as expected. */
+export async function settled(
+  job: Job,
+  records: number,
+  timeoutMs: number,
+  pause: (ms: number) => Promise<unknown> = (ms) => sleep(ms),
+): Promise<readonly Dump[]> {
+  const until = performance.now() + timeoutMs;
+  let counted = -1;
+  while (performance.now() < until) {
+    const dumps = [...(await job.streams.oracle.queryAll('dump', { read: 'committed' })).values()];
+    counted = dumps.flatMap(({ totals }) => totals).reduce((sum, [, { count }]) => sum + count, 0);
+    if (counted >= records) return dumps;
+    await pause(20);
+  }
+  throw new Error(`the state counts ${counted} records instead of ${records} after ${timeoutMs} ms`);
+}
+
+/** Everything committed in a topic, by partition and offset. */
+export async function readAll(log: EmbeddedLog, topic: string): Promise<readonly RawRecord[]> {
+  const records: RawRecord[] = [];
+  for await (const record of log.read(topic)) records.push(record);
+  return records.sort((a, b) => a.partition - b.partition || a.offset - b.offset);
+}

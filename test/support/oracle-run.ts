@@ -1,0 +1,127 @@
+/**
+ * One random run of the whole runtime against the plain loop: records in portions, commands, dying threads, restarts with
+ * state kept and wiped. Whether the runtime has threads and a real clock is the world's affair.
+ */
+import assert from 'node:assert/strict';
+import { isPartitaError, type EmbeddedLog } from '../../src/index.js';
+import { readAll, settled, type Job } from './oracle-job.js';
+import {
+  assertSuperset,
+  assertTotals,
+  byPartition,
+  expectedOf,
+  randomEvents,
+  type Expected,
+  type Policy,
+} from './oracle-model.js';
+import type { SeededRandom } from './seeded-random.js';
+
+export const PARTITIONS = 4;
+const SETTLE_MS = 20_000;
+
+export interface World {
+  readonly log: EmbeddedLog;
+  start(): Promise<Job>;
+  pause(ms: number): Promise<void>;
+  /** Awaits what may need the clock to move. */
+  drive<T>(promise: Promise<T>): Promise<T>;
+  killThread(job: Job): Promise<void>;
+  /** Deletes the state of a stopped job. */
+  wipe(): Promise<void>;
+}
+
+export interface RunOptions {
+  readonly policy: Policy;
+  readonly guarantee: 'exactly-once' | 'at-least-once';
+  readonly keys: number;
+  readonly steps: number;
+}
+
+export async function runOracle(random: SeededRandom, options: RunOptions, world: World): Promise<void> {
+  const { policy, guarantee, keys, steps } = options;
+  const { log } = world;
+  for (const topic of ['events', 'totals', 'adjusted', 'dead'])
+    await log.createTopic({ topic, partitions: PARTITIONS });
+  const adjusted = new Map<string, number>();
+  let job = await world.drive(world.start());
+  for (let step = 0; step < steps; step++) {
+    await log.produce('events', randomEvents(random, policy, random.between(1, 400), keys));
+    await world.pause(random.between(0, 15));
+    if (random.chance(0.3)) await world.drive(adjust(job, random, keys, adjusted));
+    if (random.chance(0.12)) await world.killThread(job);
+    if (random.chance(0.07)) {
+      await world.drive(job.stop());
+      if (random.chance(0.5)) await world.wipe();
+      job = await world.drive(world.start());
+    }
+  }
+  const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
+  const dumps = await world.drive(settled(job, expected.processed, SETTLE_MS, (ms) => world.pause(ms)));
+  await world.drive(job.stop());
+  assertTotals(dumps, expected);
+  assert.deepEqual(
+    new Map(dumps.flatMap(({ adjustments }) => adjustments).sort(byKey)),
+    new Map([...adjusted].sort(byKey)),
+  );
+  await assertOutputs(log, policy, guarantee, expected, adjusted);
+}
+
+async function assertOutputs(
+  log: EmbeddedLog,
+  policy: Policy,
+  guarantee: 'exactly-once' | 'at-least-once',
+  expected: Expected,
+  adjusted: ReadonlyMap<string, number>,
+): Promise<void> {
+  const outputs = byPartition(await readAll(log, 'totals'), PARTITIONS);
+  if (guarantee === 'exactly-once') assert.deepEqual(outputs, expected.outputs);
+  else assertSuperset(outputs, expected.outputs);
+  const dead = byPartition(await readAll(log, 'dead'), PARTITIONS);
+  const wanted = policy === 'dead-letter' || policy === 'decide' ? expected.dead : dead.map(() => []);
+  if (guarantee === 'exactly-once') assert.deepEqual(dead, wanted);
+  else assertSuperset(dead, wanted);
+  // Every adjustment added one: what was emitted for a key is 1, 2, 3, … under both guarantees.
+  const counts = new Map<string, number>();
+  for (const { key, value } of await readAll(log, 'adjusted')) {
+    const name = Buffer.from(key!).toString();
+    const next = (counts.get(name) ?? 0) + 1;
+    assert.equal(Buffer.from(value!).readBigInt64BE(), BigInt(next), `adjustments of ${name}`);
+    counts.set(name, next);
+  }
+  assert.deepEqual(new Map([...counts].sort(byKey)), new Map([...adjusted].sort(byKey)));
+}
+
+/** A command that adds one, until it is acknowledged; and one that is refused. */
+async function adjust(
+  job: Job,
+  random: SeededRandom,
+  keys: number,
+  adjusted: Map<string, number>,
+): Promise<void> {
+  const key = `key-${random.below(keys)}`;
+  const expected = (adjusted.get(key) ?? 0) + 1;
+  for (let attempt = 0; ; attempt++)
+    try {
+      assert.equal(await job.streams.oracle.command('adjust', { key, args: [1] }), expected);
+      break;
+    } catch (error) {
+      // Its actor restarted under it: it was not applied, so it may be sent again.
+      if (!isPartitaError(error, 'ACTOR_RESTARTED') || attempt === 20) throw error;
+      assert.equal(error.details['outcome'], 'notApplied');
+    }
+  adjusted.set(key, expected);
+  await assert.rejects(
+    job.streams.oracle.command('refuse', { key }),
+    (error: unknown) => isPartitaError(error, 'HANDLER_FAILED') || isPartitaError(error, 'ACTOR_RESTARTED'),
+  );
+}
+
+function byKey([a]: readonly [string, number], [b]: readonly [string, number]): number {
+  return a < b ? -1 : 1;
+}
+
+/** Seeds from 1; `ORACLE_SEED` repeats one. */
+export function seeds(count: number): number[] {
+  const one = process.env['ORACLE_SEED'];
+  return one === undefined ? Array.from({ length: count }, (_, index) => index + 1) : [Number(one)];
+}
