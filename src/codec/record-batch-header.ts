@@ -217,11 +217,6 @@ export function controlBatch(marker: {
   return bytes;
 }
 
-/** Whether `bytes[keyStart, keyEnd)`, the key of a control record, is that of an abort marker. */
-export function isAbortMarker(bytes: Buffer, keyStart: number, keyEnd: number): boolean {
-  return keyEnd - keyStart >= 4 && bytes.readInt16BE(keyStart + 2) === CONTROL_TYPES.abort;
-}
-
 /** Writes the header over the first 61 bytes of `bytes`, one whole batch: base offset 0, no leader epoch, and the CRC. */
 export function writeBatchHeader(
   bytes: Buffer,

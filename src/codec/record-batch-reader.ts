@@ -11,7 +11,6 @@ import {
   type BatchHeader,
   checkCrc,
   corruptBatch,
-  isAbortMarker,
   readBatchHeader,
 } from './record-batch-header.js';
 
@@ -221,7 +220,9 @@ export class RecordReader {
     this.#baseTimestamp = header.baseTimestamp;
     this.#reachAborted(header.lastOffset);
     if (header.isControl) {
-      if (this.#endsAborted(header)) this.#aborting.delete(header.producerId);
+      // A producer has one transaction at a time, so any marker of its ends what was open, whatever its type and even if
+      // compaction has emptied it. Nothing is looked up in its key, which users could imitate in theirs.
+      this.#aborting.delete(header.producerId);
       return;
     }
     if (header.isTransactional && this.#aborting.has(header.producerId)) return;
@@ -236,15 +237,6 @@ export class RecordReader {
       this.#aborting.add(next.producerId);
       this.#abortedReached++;
     }
-  }
-
-  /** Whether a control batch ends an aborted transaction: an abort marker, or one that compaction has emptied. */
-  #endsAborted(header: BatchHeader): boolean {
-    if (header.recordCount === 0) return true;
-    this.#openRecords(header);
-    this.#readRecord();
-    this.#remaining = 0;
-    return this.keyEnd >= 0 && isAbortMarker(this.data, this.keyStart, this.keyEnd);
   }
 
   #openRecords(header: BatchHeader): void {

@@ -158,6 +158,25 @@ test('a batch that would become too large is refused by the reader with its plac
   }
 });
 
+test('a snappy block that announces more than it can hold is not given to the library', () => {
+  const block = Buffer.from('808080301041414141', 'hex');
+  assert.equal(snappyBlockSize(block), 48 * 2 ** 21);
+  assert.throws(() => decompress('snappy', block, 128 * MIB), /announces more than it can hold/);
+});
+
+test('an lz4 block that copies from before its beginning is refused', () => {
+  // One literal, then a match of four bytes at distance 9, then five literals.
+  const block = Buffer.from('104109005041414141' + '41', 'hex');
+  const frame = Buffer.concat([
+    compress('lz4', sample(10)).subarray(0, 7),
+    Buffer.from([block.length, 0, 0, 0]),
+    block,
+    Buffer.alloc(4),
+  ]);
+  assert.equal(lz4FrameSize(frame), 10);
+  assert.throws(() => decompress('lz4', frame, MIB), refused);
+});
+
 test('a gzip that claims nothing and holds too much is refused', () => {
   assert.throws(() => decompress('gzip', zlib.gzipSync(Buffer.alloc(1000)), 999), refused);
   assert.equal(decompress('gzip', zlib.gzipSync(Buffer.alloc(1000)), 1000).length, 1000);

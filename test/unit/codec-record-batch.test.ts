@@ -532,4 +532,59 @@ describe('damaged batches', () => {
       (error) => isPartitaError(error, 'RECORD_BATCH_CORRUPT'),
     );
   });
+
+  test('the header alone refuses numbers that contradict each other or don’t fit', () => {
+    const damage: ((bytes: Buffer) => void)[] = [
+      (bytes) => bytes.writeInt32BE(3, 57),
+      (bytes) => bytes.writeBigInt64BE(2n ** 60n, 27),
+      (bytes) => bytes.writeBigInt64BE(2n ** 60n, 35),
+      (bytes) => bytes.writeBigInt64BE(2n ** 60n, 0),
+      (bytes) => bytes.writeBigInt64BE(-1n, 0),
+      (bytes) => bytes.writeBigInt64BE(2n ** 53n - 2n, 0),
+      (bytes) => bytes.writeBigInt64BE(2n ** 60n, 43),
+    ];
+    for (const apply of damage) {
+      const bytes = batch(0, ['a', 'b']);
+      apply(bytes);
+      assert.throws(
+        () => readBatchHeader(bytes, 0),
+        (error) => isPartitaError(error, 'RECORD_BATCH_CORRUPT'),
+        String(apply),
+      );
+    }
+  });
+
+  /** A batch of these record bytes, with a sound CRC. */
+  const crafted = (count: number, ...records: number[]): Buffer => {
+    const bytes = Buffer.concat([batch(0, ['a', 'b']).subarray(0, BATCH_HEADER_BYTES), Buffer.from(records)]);
+    bytes.writeInt32BE(bytes.length - 12, 8);
+    bytes.writeInt32BE(count, 57);
+    stampProducer(bytes, 0, { producerId: -1, epoch: -1, baseSequence: -1, transactional: false });
+    return bytes;
+  };
+  const refuse = (bytes: Buffer): void => {
+    const reader = new RecordReader();
+    reader.load(bytes, { from: 0 });
+    assert.throws(
+      () => reader.next(),
+      (error) => isPartitaError(error, 'RECORD_BATCH_CORRUPT'),
+    );
+  };
+
+  test('a record that reaches into the next batch is never shown', () => {
+    // Null key, value of 10 bytes, of which the batch has 3.
+    const reaching = crafted(2, 34, 0, 0, 0, 1, 20, 1, 2, 3);
+    refuse(reaching);
+    refuse(Buffer.concat([reaching, batch(2, ['abcdefgh'])]));
+  });
+
+  test('numbers longer than their type are refused', () => {
+    assert.deepEqual(readAll(crafted(1, 12, 0, 0, 0, 1, 1, 0)).length, 1);
+    // The header count, 0, in five bytes, then in six; the timestamp delta in ten, then in eleven.
+    assert.deepEqual(readAll(crafted(1, 20, 0, 0, 0, 1, 1, 128, 128, 128, 128, 0)).length, 1);
+    refuse(crafted(1, 22, 0, 0, 0, 1, 1, 128, 128, 128, 128, 128, 0));
+    const ten = [128, 128, 128, 128, 128, 128, 128, 128, 128];
+    assert.deepEqual(readAll(crafted(1, 30, 0, ...ten, 0, 0, 1, 1, 0)).length, 1);
+    refuse(crafted(1, 32, 0, ...ten, 128, 0, 0, 1, 1, 0));
+  });
 });
