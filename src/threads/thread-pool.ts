@@ -42,6 +42,13 @@ export class ThreadPool implements ActorPlaces {
     this.#options = options;
     this.#piscina = piscina;
     this.#threads = Array.from({ length: options.threads }, () => undefined);
+    // A thread's failure rejects its task, which is where it is dealt with. One that fails before it has a task leaves
+    // the task waiting: those that are starting are given up, and whoever wants them tries again.
+    piscina.on('error', (error: unknown) => {
+      options.logger.warn({ err: error }, 'A worker thread failed outside its task.');
+      for (const thread of this.#threads)
+        if (thread?.state === 'starting') thread.kill(describeError(error));
+    });
   }
 
   static async start(options: ThreadPoolOptions): Promise<ThreadPool> {
@@ -57,10 +64,6 @@ export class ThreadPool implements ActorPlaces {
       ...(options.maxHeapMb === undefined
         ? {}
         : { resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb } }),
-    });
-    // A thread's failure rejects its task, which is where it is dealt with; this is for threads without one.
-    piscina.on('error', (error: unknown) => {
-      options.logger.warn({ err: error }, 'A worker thread failed outside its task.');
     });
     return new ThreadPool(options, piscina);
   }

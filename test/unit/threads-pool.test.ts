@@ -205,3 +205,18 @@ test('closing the pool ends its threads in order, and nothing can be made afterw
     isPartitaError(error, 'STOPPED'),
   );
 });
+
+test('a thread whose entry cannot be loaded rejects with the reason', async () => {
+  const threads = await ThreadPool.start({
+    threads: 1,
+    clock: systemClock,
+    logger: silentLogger,
+    entry: new URL('../fixtures/no-such-entry.js', import.meta.url).href,
+  });
+  pools.push(threads);
+  await assert.rejects(threads.create(0, spec(), uplink()), (error: unknown) => {
+    assert.ok(isPartitaError(error, 'THREAD_DIED'));
+    assert.match(error.message, /no-such-entry/);
+    return true;
+  });
+});
