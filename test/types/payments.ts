@@ -1,0 +1,102 @@
+/* eslint-disable @typescript-eslint/ban-ts-comment, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-return -- the wrong uses are the point */
+/**
+ * A processor as users write one, with their mistakes kept as expected errors: that this file compiles is the test.
+ * Nothing runs it. Windowed stores are declared by their type, since the public door does not offer them yet.
+ */
+import { defineProcessor, int64, json, keyValue, string, topic } from '../../src/index.js';
+import type { WindowedDeclaration } from '../../src/processor/windowed.js';
+
+export interface Payment {
+  id: string;
+  amount: number;
+  currency: 'EUR' | 'USD';
+}
+export interface Refund {
+  of: string;
+}
+export interface Total {
+  sum: number;
+  n: number;
+  tags: string[];
+}
+
+declare const perMinute: WindowedDeclaration<
+  string,
+  Payment,
+  { readonly n: number; readonly sum: number; readonly ids: readonly string[] }
+>;
+
+export default defineProcessor({
+  config: { parse: (input: unknown): { limit: number } => input as { limit: number } },
+  inputs: {
+    payments: topic({ key: string(), value: json<Payment>() }),
+    refunds: topic({ key: string(), value: json<Refund>(), name: 'refunds.v1' }),
+  },
+  outputs: {
+    totals: topic({ key: string(), value: json<Total>() }),
+    perMinute: topic({ key: string(), value: json<{ n: number; sum: number }>() }),
+    counts: topic({ key: string(), value: int64() }),
+  },
+  stores: { totals: keyValue({ key: string(), value: json<Total>() }), perMinute },
+  onError: (_error, record) => (record.offset < 10 ? 'skip' : { deadLetter: 'dead' }),
+  process(record, { stores, emit, config }) {
+    if (record.input === 'payments') {
+      const amount: number = record.value.amount;
+      // @ts-expect-error no such field on Payment
+      const nope: unknown = record.value.nope;
+      const old = stores.totals.get(record.key);
+      // @ts-expect-error results of get are frozen
+      if (old) old.sum = 5;
+      // @ts-expect-error deeply so
+      old?.tags.push('x');
+      const next = { sum: (old?.sum ?? 0) + amount, n: (old?.n ?? 0) + 1, tags: [] };
+      if (next.sum > config.limit) return;
+      stores.totals.set(record.key, next);
+      stores.totals.update(record.key, (before) => (before === undefined ? next : undefined));
+      stores.perMinute.add(record.key, record.value);
+      emit.totals(record.key, next, { timestamp: record.timestamp, partition: 0, headers: { a: 'b' } });
+      // @ts-expect-error wrong value
+      emit.totals(record.key, { sum: 'x' });
+      // @ts-expect-error no such output
+      emit.nowhere(record.key, next);
+      // @ts-expect-error wrong key type
+      stores.totals.set(5, next);
+      // @ts-expect-error no such store
+      const other: unknown = stores.other;
+      if (nope === other) return;
+    } else {
+      const of: string = record.value.of;
+      const input: 'refunds' = record.input;
+      if (of === input) return;
+    }
+  },
+  windows: {
+    perMinute(window, { emit }) {
+      const ids: readonly string[] = window.result.ids;
+      emit.perMinute(window.key, { n: window.result.n + ids.length, sum: window.result.sum });
+    },
+  },
+  queries: {
+    total: ({ stores }, key) => stores.totals.get(key),
+    top: async ({ stores }, _key: string, limit: number) => {
+      const all: { k: string; sum: number }[] = [];
+      for await (const [k, total] of stores.totals.entries()) all.push({ k, sum: total.sum });
+      return all.sort((a, b) => b.sum - a.sum).slice(0, limit);
+    },
+    // @ts-expect-error queries cannot write
+    bad: ({ stores }, key: string) => stores.totals.set(key, { sum: 0, n: 0, tags: [] }),
+  },
+  commands: {
+    refund: async ({ stores, emit }, key: string, amount: number) => {
+      const total = stores.totals.get(key);
+      if (total === undefined) return { ok: false as const };
+      const next = { ...total, tags: [...total.tags], sum: total.sum - amount };
+      stores.totals.set(key, next);
+      emit.totals(key, next);
+      return { ok: true as const, sum: next.sum };
+    },
+    reset: ({ stores }, key: string) => {
+      stores.totals.delete(key);
+    },
+  },
+});
