@@ -32,10 +32,14 @@ test('every acknowledged input is counted exactly once after ten kills of the pr
   for (let life = 0; life < KILLS; life++) {
     const job = fork(JOB, [dir, String(life * LIFE)]);
     // Some die while they start and recover, others at work.
-    const delayMs = random.chance(0.3) ? random.between(20, 400) : random.between(400, 1_200);
-    const killer = setTimeout(() => job.kill('SIGKILL'), delayMs);
+    const early = random.chance(0.3);
+    const delayMs = early ? random.between(20, 800) : random.between(20, 500);
+    let killer: NodeJS.Timeout | undefined;
+    const killSoon = () => (killer ??= setTimeout(() => job.kill('SIGKILL'), delayMs));
+    if (early) killSoon();
     for await (const [report] of on(job, 'message', { close: ['exit'] }) as AsyncIterable<[Report]>)
-      if (report.type === 'acked') for (let n = report.from; n < report.to; n++) acked.push(n);
+      if (report.type === 'running') killSoon();
+      else if (report.type === 'acked') for (let n = report.from; n < report.to; n++) acked.push(n);
     clearTimeout(killer);
     assert.equal(job.signalCode, 'SIGKILL', `life ${life} ended by itself`);
   }
