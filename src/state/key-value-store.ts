@@ -19,8 +19,9 @@ import { StoredForm } from './stored-form.js';
 /** `latest` reads through the live layer, `committed` below it. */
 export type ReadLevel = 'latest' | 'committed';
 
-/** Measured on Node 20: Entry, its slots in Map and ring, the key's string header. */
-const ENTRY_BYTES = 200;
+/** Measured on Node 20: an Entry, its slots in Map and ring, the key's header; and the headers of a value. */
+const ENTRY_BYTES = 170;
+const VALUE_BYTES = 40;
 /** Batch header, record header and their varints, beside key and value of a record. */
 const RECORD_OVERHEAD_BYTES = 96;
 
@@ -161,7 +162,8 @@ export class KeyValueStore implements EntryOwner {
     const held = stored === undefined ? ABSENT : this.#form.hold(stored, key);
     const { cache, flushed } = this.#layers;
     if (cache.retains) {
-      this.#insert(key, this.#keys.bytesMax(key), held, stored?.length ?? 0);
+      // Loaded bytes are no bound but exact, and so weigh as much as three of a bound's.
+      this.#insert(key, this.#keys.bytesMax(key), held, (this.#decoded ? 3 : 1) * (stored?.length ?? 0));
       cache.trim(flushed);
     }
     return held;
@@ -197,7 +199,7 @@ export class KeyValueStore implements EntryOwner {
     }
     const bytesMax = found.keyBytesMax + valueBytes;
     if (bytesMax > this.#bytesMax) this.#checkSize(found.key, held);
-    this.#layers.write(found, held, ENTRY_BYTES + bytesMax);
+    this.#layers.write(found, held, this.#bytesInMemory(found.key, valueBytes));
   }
 
   /** Over a value that nobody has read. */
@@ -206,15 +208,21 @@ export class KeyValueStore implements EntryOwner {
     if (keyBytesMax + valueBytes > this.#bytesMax) this.#checkSize(key, held);
     const entry = this.#insert(key, keyBytesMax, UNKNOWN, 0);
     // Only what is written is safe from eviction.
-    this.#layers.write(entry, held, entry.bytes + valueBytes);
+    this.#layers.write(entry, held, this.#bytesInMemory(key, valueBytes));
     this.#layers.cache.trim(this.#layers.flushed);
   }
 
   #insert(key: MapKey, keyBytesMax: number, held: unknown, valueBytes: number): Entry {
-    const entry = new Entry(this, key, keyBytesMax, held, ENTRY_BYTES + keyBytesMax + valueBytes);
+    const entry = new Entry(this, key, keyBytesMax, held, this.#bytesInMemory(key, valueBytes));
     this.#entries.set(key, entry);
     this.#layers.cache.add(entry);
     return entry;
+  }
+
+  /** An estimate. The bound of an encoded value is some three times what its object takes, which has no text of names. */
+  #bytesInMemory(key: MapKey, valueBytes: number): number {
+    const bytes = ENTRY_BYTES + VALUE_BYTES + (typeof key === 'string' ? key.length : 0);
+    return bytes + (this.#decoded ? Math.ceil(valueBytes / 3) : 2 * VALUE_BYTES + valueBytes);
   }
 
   /** The bounds were exceeded: measures exactly. @throws PartitaError RECORD_TOO_LARGE */
