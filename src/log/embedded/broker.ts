@@ -82,7 +82,10 @@ export class Broker {
           details: { topic: spec.topic },
         });
       const { topic, partitions, configs = {} } = spec;
-      return this.#putTopic({ topic, topicId: randomUUID(), partitions, configs }, config);
+      const created = await this.#putTopic({ topic, topicId: randomUUID(), partitions, configs }, config);
+      // Members may have subscribed to a topic of this name that was deleted.
+      for (const group of this.#groups.values()) group.topicChanged(topic);
+      return created;
     });
   }
 
