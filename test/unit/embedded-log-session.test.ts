@@ -132,6 +132,20 @@ test('the end of a sibling topic is reported at once after data, and of other to
   await until('all are reported again', () => new Set(member.chunks.slice(5).map((c) => c.topic)).size === 3);
 });
 
+test('a member whose whole process stands still for longer than its session is not evicted', async () => {
+  await using log = await embeddedLog();
+  await log.createTopic({ topic: 't', partitions: 1 });
+  const client = await log.connect({ clientId: 'c' });
+  const member = new TestMember();
+  member.session = await client.join({ group: 'g', topics: ['t'], sessionTimeoutMs: 100 }, member);
+  await until('it is assigned', () => member.owned.size === 1);
+  const end = performance.now() + 400;
+  while (performance.now() < end);
+  await systemClock.sleep(150);
+  assert.equal(member.lost.length, 0);
+  assert.equal(await member.session.owns({ topic: 't', partition: 0 }), 'yes');
+});
+
 test('a member gets the partitions that are added to its topic, and those of a topic created after its deletion', async () => {
   await using log = await embeddedLog();
   await log.createTopic({ topic: 't', partitions: 1 });
