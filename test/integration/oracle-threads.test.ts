@@ -2,14 +2,15 @@
  * The whole runtime against a plain loop: worker threads that die, handlers that throw under each error policy, commands,
  * restarts with state kept and wiped, on every engine, under both guarantees, seeded. `ORACLE_SEED` repeats one.
  */
+import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, isPartitaError, type EngineKind } from '../../src/index.js';
-import { startJob } from '../support/oracle-job.js';
-import type { Policy } from '../support/oracle-model.js';
+import { readAll, settled, startJob } from '../support/oracle-job.js';
+import { assertTotals, byPartition, expectedOf, randomEvents, type Policy } from '../support/oracle-model.js';
 import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
 import { seededRandom } from '../support/seeded-random.js';
 
@@ -55,3 +56,43 @@ for (const seed of seeds(6)) {
     await rm(stateDir, { recursive: true, force: true });
   });
 }
+
+test('a record that always throws stops the job under `fail`; with another policy it goes on from there', async () => {
+  const random = seededRandom(7);
+  const stateDir = await mkdtemp(join(tmpdir(), 'partita-oracle-'));
+  const log = await embeddedLog();
+  for (const topic of ['events', 'totals', 'adjusted', 'dead'])
+    await log.createTopic({ topic, partitions: PARTITIONS });
+  const job = {
+    log,
+    stateDir,
+    workers: 1,
+    engine: 'level',
+    guarantee: 'exactly-once',
+    intervalMs: 20,
+    cacheMb: 8,
+  } as const;
+  const failing = await startJob({ ...job, policy: 'fail' });
+  const failed = new Promise<unknown>((resolve) => {
+    failing.once('failed', ({ error }) => {
+      resolve(error);
+    });
+  });
+  await failing.ready();
+  // One partition of `skip` events has about one poisoned record in a hundred.
+  await log.produce('events', randomEvents(random, 'skip', 2_000, 50));
+  const told: string[] = [];
+  for (let error = await failed; error instanceof Error; error = error.cause) told.push(error.message);
+  assert.match(told.join('; '), /poison/);
+  await failing.stop();
+  const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
+  const before = byPartition(await readAll(log, 'totals'), PARTITIONS);
+  for (const [partition, list] of before.entries())
+    assert.deepEqual(list, expected.outputs[partition]!.slice(0, list.length));
+  const skipping = await startJob({ ...job, policy: 'skip' });
+  assertTotals(await settled(skipping, expected.processed, 10_000), expected);
+  await skipping.stop();
+  assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
+  await log.close();
+  await rm(stateDir, { recursive: true, force: true });
+});
