@@ -42,6 +42,9 @@ export { bytes, float64, int64, json, msgpack, nullable, string } from './codec/
 export type { Serde } from './processor/serde.js';
 export { EmbeddedLog, embeddedLog } from './log/embedded/embedded-log.js';
 export type { EmbeddedLogOptions, ReadRecord } from './log/embedded/embedded-log.js';
+export type { FaultInfo, LogFaults, LogOperation } from './log/embedded/log-faults.js';
+export type { GroupDescription } from './log/embedded/group-coordinator.js';
+export type { ProducedRecord } from './log/embedded/record-router.js';
 export type { LogFactory, TopicSpec } from './log/log-client.js';
 export type { TopicPartition } from './core/log-types.js';
 export type { EngineKind } from './core/engine-kind.js';
