@@ -456,8 +456,10 @@ export class EmbeddedGroupSession implements GroupSession {
     if (fetching.version !== version || !this.#mayFetch(fetching)) return 0;
     fetching.position = plan.next;
     fetching.siblings.lastData = fetch;
+    // The member may transfer the buffer, which then is empty.
+    const { byteLength } = bytes;
     this.#deliver(fetching, plan, bytes, fetch);
-    return bytes.byteLength;
+    return byteLength;
   }
 
   #deliver(fetching: Fetching, plan: FetchPlan, bytes: ArrayBuffer, fetch: number): void {
