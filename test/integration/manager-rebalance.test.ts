@@ -1,0 +1,175 @@
+/** Members come, go and are taken for dead while records flow: in the end every record counts exactly once. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { embeddedLog, processorAt, StateManager, type EmbeddedLog } from '../../src/index.js';
+import { heldDirectories } from '../../src/manager/directory-registry.js';
+import { seededRandom } from '../support/seeded-random.js';
+import type totals from '../fixtures/totals-processor.js';
+
+const PARTITIONS = 6;
+const KEYS = 40;
+const streams = {
+  totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
+};
+type Manager = StateManager<typeof streams>;
+
+/** Members whose heartbeats don't arrive. */
+const frozen = new Set<string>();
+const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
+
+test(`managers that join, leave, freeze and lose threads count every record once (seed ${seed})`, async () => {
+  const random = seededRandom(seed).next;
+  const log = await embeddedLog({
+    faults: {
+      before: (operation, { memberId }) => {
+        if (operation === 'heartbeat' && memberId !== undefined && frozen.has(memberId))
+          throw new Error('held back');
+      },
+    },
+  });
+  const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
+  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
+  await log.createTopic({ topic: 'totals', partitions: 1 });
+  const expected = new Map<string, number>();
+  const running: Manager[] = [];
+  let started = 0;
+  try {
+    for (let step = 0; step < 14; step++) {
+      await produce(log, expected, random);
+      const choice = running.length === 0 ? 0 : Math.floor(random() * 4);
+      if (choice === 0 && running.length < 3) running.push(await start(log, stateDir, started++));
+      else if (choice === 1 && running.length > 1)
+        await running.splice(Math.floor(random() * running.length), 1)[0]!.stop();
+      else if (choice === 2) await loseThread(running[Math.floor(random() * running.length)]!);
+      await new Promise((resolve) => setTimeout(resolve, random() * 100));
+    }
+    await produce(log, expected, random);
+    const found = await eventually(running, expected);
+    assert.deepEqual(sorted(found), sorted(expected));
+    for (const manager of running.splice(0)) await manager.stop();
+    assert.deepEqual(await outputs(log), sorted(expected));
+    assert.deepEqual(heldDirectories(), []);
+  } finally {
+    await Promise.allSettled(running.map((manager) => manager.stop({ deadlineMs: 3_000 })));
+    await log.close();
+    await rm(stateDir, { recursive: true, force: true });
+  }
+});
+
+test('a member that is taken for dead gives its partitions up without writing, and comes back', async () => {
+  const log = await embeddedLog({
+    faults: {
+      before: (operation, { memberId }) => {
+        if (operation === 'heartbeat' && memberId !== undefined && frozen.has(memberId))
+          throw new Error('held back');
+      },
+      after: (operation, { clientId, memberId }) => {
+        if (operation === 'assign' && memberId !== undefined) members.set(clientId, memberId);
+        return undefined;
+      },
+    },
+  });
+  const members = new Map<string, string>();
+  const stateDir = await mkdtemp(join(tmpdir(), 'partita-lost-'));
+  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
+  await log.createTopic({ topic: 'totals', partitions: 1 });
+  const expected = new Map<string, number>();
+  const managers: Manager[] = [];
+  try {
+    const first = await start(log, stateDir, 1, 300);
+    managers.push(first);
+    await produce(log, expected, seededRandom(1).next);
+    await eventually([first], expected);
+    let lost = 0;
+    first.on('lost', () => lost++);
+    const member = [...members.values()][0]!;
+    frozen.add(member);
+    const until = performance.now() + 5_000;
+    while (lost === 0 && performance.now() < until) {
+      await produce(log, expected, seededRandom(2).next);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.equal(lost, 1);
+    frozen.clear();
+    assert.deepEqual(sorted(await eventually([first], expected)), sorted(expected));
+    assert.equal(first.state, 'running');
+  } finally {
+    frozen.clear();
+    await Promise.allSettled(managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
+    await log.close();
+    await rm(stateDir, { recursive: true, force: true });
+  }
+});
+
+function start(log: EmbeddedLog, stateDir: string, n: number, sessionTimeoutMs = 10_000): Promise<Manager> {
+  return StateManager.start({
+    group: 'g',
+    streams,
+    log,
+    stateDir,
+    // Some share their databases, as processes of one machine do; others have their own.
+    ...(n % 2 === 0 ? {} : { instanceId: `i${n}` }),
+    workers: 2,
+    engine: n % 3 === 0 ? 'memory' : 'level',
+    checkpoint: { intervalMs: 30 },
+    restarts: { firstMs: 5, maxMs: 50 },
+    sessionTimeoutMs,
+  });
+}
+
+async function loseThread(manager: Manager): Promise<void> {
+  const own = (await manager.stats()).partitions.find(({ state }) => state === 'running');
+  if (own === undefined) return;
+  await manager.streams.totals.command('exit', { partition: own.partition }).catch((error: unknown) => {
+    assert.match(String(error), /ended before|belongs to|STOPPED/);
+  });
+}
+
+async function produce(log: EmbeddedLog, expected: Map<string, number>, random: () => number): Promise<void> {
+  const records = Array.from({ length: 200 }, () => {
+    const key = `key-${Math.floor(random() * KEYS)}`;
+    const amount = Math.floor(random() * 100);
+    expected.set(key, (expected.get(key) ?? 0) + amount);
+    const value = Buffer.alloc(8);
+    value.writeBigInt64BE(BigInt(amount));
+    return { key, value };
+  });
+  await log.produce('amounts', records);
+}
+
+/** The sums over all managers, once they are as expected, or as they are after a while. */
+async function eventually(
+  managers: readonly Manager[],
+  expected: Map<string, number>,
+): Promise<Map<string, number>> {
+  const until = performance.now() + 8_000;
+  for (;;) {
+    const found = new Map<string, number>();
+    for (const manager of managers) {
+      const all = await manager.streams.totals.queryAll('all', {}).catch(() => new Map<number, never[]>());
+      for (const { key, sum } of [...all.values()].flat()) found.set(key, sum);
+    }
+    const same = found.size === expected.size && [...found].every(([k, v]) => expected.get(k) === v);
+    if (same || performance.now() > until) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The last total of each key among the committed outputs; its count tells whether any was repeated. */
+async function outputs(log: EmbeddedLog): Promise<[string, number][]> {
+  const last = new Map<string, { sum: number; n: number }>();
+  for await (const { key, value } of log.read('totals')) {
+    const name = Buffer.from(key!).toString();
+    const total = JSON.parse(Buffer.from(value!).toString()) as { sum: number; n: number };
+    assert.equal(total.n, (last.get(name)?.n ?? 0) + 1, `an output of ${name} is missing or repeated`);
+    last.set(name, total);
+  }
+  return sorted(new Map([...last].map(([name, { sum }]) => [name, sum])));
+}
+
+function sorted(map: Map<string, number>): [string, number][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}
