@@ -71,6 +71,8 @@ export class PartitionActor implements ActorApi {
   #loop: Promise<void> = Promise.resolve();
   #failure: PartitaError | undefined;
   #closed: Promise<ClosedActor> | undefined;
+  #opening: Promise<OpenedActor> | undefined;
+  #released: Promise<void> | undefined;
   #wake: (() => void) | undefined;
   /** Something has happened since the loop last looked. */
   #woken = false;
@@ -101,8 +103,9 @@ export class PartitionActor implements ActorApi {
 
   async open(): Promise<OpenedActor> {
     this.lifecycle.move('opening');
+    this.#opening = this.#open();
     try {
-      return await this.#open();
+      return await this.#opening;
     } catch (error) {
       throw await this.#abandon(error);
     }
@@ -213,6 +216,8 @@ export class PartitionActor implements ActorApi {
       rebuildOnCorruption: spec.options.rebuildOnCorruption,
       ...(this.#environment.engines === undefined ? {} : { factoryOf: this.#environment.engines }),
     });
+    // Closed meanwhile: `close` waits for this and gives the database back.
+    this.#throwIfStopped();
     return { storedOffset: this.#partition.offset, rebuild: this.#partition.mismatch?.message };
   }
 
@@ -564,7 +569,10 @@ export class PartitionActor implements ActorApi {
   // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #close({ commit, budgetMs }: CloseOptions): Promise<ClosedActor> {
-    if (this.lifecycle.is('closed', 'failed')) return { outcome: 'dropped' };
+    if (this.lifecycle.is('closed', 'failed')) {
+      await this.#release();
+      return { outcome: 'dropped' };
+    }
     const deadline = Deadline.after(this.#environment.clock, budgetMs);
     const wasRunning = this.lifecycle.is('running');
     this.lifecycle.move('closing');
@@ -579,6 +587,7 @@ export class PartitionActor implements ActorApi {
         this.#environment.logger.warn({ error, actor: this.#where }, 'closed without its last commit');
       }
     this.#abort.abort(new PartitaError('STOPPED', `The actor ${this.#where} was closed.`));
+    await this.#whenOpeningSettled();
     await this.#release();
     if (this.lifecycle.is('closing')) this.lifecycle.move('closed');
     return { outcome };
@@ -627,7 +636,21 @@ export class PartitionActor implements ActorApi {
     this.#calls.dropUnstarted((outcome) => this.#restarted(outcome));
   }
 
-  async #release(): Promise<void> {
+  /** A database that is being opened can be closed only then; the abort has cut its waiting short. */
+  async #whenOpeningSettled(): Promise<void> {
+    try {
+      await this.#opening;
+    } catch (error) {
+      this.#environment.logger.debug({ error, actor: this.#where }, 'closed while it was opened');
+    }
+  }
+
+  /** Idempotent: whoever needs the database to be free waits for the one release. */
+  #release(): Promise<void> {
+    return (this.#released ??= this.#giveBack());
+  }
+
+  async #giveBack(): Promise<void> {
     this.#calls.dropUncommitted((outcome) => this.#restarted(outcome));
     this.#state?.discard();
     try {
