@@ -104,10 +104,12 @@ function start(log: LogFactory, stateDir: string) {
 test('a record is fenced for, fetched and handed over as bytes, committed in one transaction, and flushed', async () => {
   const stateDir = mkdtempSync(join(tmpdir(), 'partita-life-'));
   const log = await embeddedLog();
+  const managers: { stop(): Promise<void> }[] = [];
   try {
     await log.createTopic({ topic: 'payments', partitions: 1 });
     const trace: Trace = { steps: [], commits: [], chunks: [] };
     const manager = await start(traced(log, trace), stateDir);
+    managers.push(manager);
     await manager.ready();
 
     // Before it: fence first, read afterwards.
@@ -148,6 +150,7 @@ test('a record is fenced for, fetched and handed over as bytes, committed in one
     // 7: it is in the database: a second start replays nothing of the changelog, and fetches nothing again.
     const again: Trace = { steps: [], commits: [], chunks: [] };
     const second = await start(traced(log, again), stateDir);
+    managers.push(second);
     let restored: number | undefined;
     second.on('recovered', ({ restoredRecords }) => {
       restored = restoredRecords;
@@ -158,6 +161,8 @@ test('a record is fenced for, fetched and handed over as bytes, committed in one
     assert.equal(again.chunks.length, 0);
     await second.stop();
   } finally {
+    // Idempotent; a manager that a failed assertion left running would keep this process alive.
+    for (const manager of managers) await manager.stop();
     await log.close();
     rmSync(stateDir, { recursive: true, force: true });
   }
