@@ -142,7 +142,9 @@ export class StateManager<R extends Streams = Streams>
     });
     this.#parts = { ...parts, router, assignment };
     for (const plan of plans) this.#routers.set(plan.stream, this.#makeRouter(plan));
-    this.streams = Object.fromEntries(this.#routers) as unknown as RoutersOf<R>;
+    this.streams = Object.fromEntries(
+      [...this.#routers].map(([stream, router]) => [stream, bound(router)]),
+    ) as unknown as RoutersOf<R>;
   }
 
   /**
@@ -446,6 +448,16 @@ export class StateManager<R extends Streams = Streams>
       return false;
     }
   }
+}
+
+/** The router's methods, which may be taken apart: `const { query } = manager.streams.orders`. */
+function bound(router: StreamRouter): Pick<StreamRouter, 'query' | 'queryAll' | 'command' | 'send'> {
+  return {
+    query: (name, options) => router.query(name, options),
+    queryAll: (name, options) => router.queryAll(name, options),
+    command: (name, options) => router.command(name, options),
+    send: (input, record, options) => router.send(input, record, options),
+  };
 }
 
 /** A promise settled from outside. Without a waiter its rejection is nobody's news. */

@@ -19,7 +19,7 @@ type Manager = StateManager<typeof streams>;
 const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 
 test(`managers that join, leave and lose threads count every record once (seed ${seed})`, async () => {
-  const random = seededRandom(seed).next;
+  const random = randomOf(seed);
   const log = await embeddedLog();
   const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
   await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
@@ -67,7 +67,7 @@ test('a member that is taken for dead gives its partitions up without writing, a
   try {
     const first = await start(log, stateDir, 1, 300);
     managers.push(first);
-    await produce(log, expected, seededRandom(1).next);
+    await produce(log, expected, randomOf(1));
     await eventually([first], expected);
     let lost = 0;
     first.on('lost', () => lost++);
@@ -75,13 +75,13 @@ test('a member that is taken for dead gives its partitions up without writing, a
     // Long enough for the group to evict it; it learns of that with its next heartbeat.
     const thawAt = performance.now() + 800;
     while (performance.now() < thawAt) {
-      await produce(log, expected, seededRandom(2).next);
+      await produce(log, expected, randomOf(2));
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     frozen = false;
     while (lost === 0 && performance.now() < thawAt + 5_000)
       await new Promise((resolve) => setTimeout(resolve, 10));
-    await produce(log, expected, seededRandom(3).next);
+    await produce(log, expected, randomOf(3));
     assert.deepEqual(sorted(await eventually([first], expected)), sorted(expected));
     assert.equal(lost, 1);
     assert.equal(first.state, 'running');
@@ -161,4 +161,9 @@ async function outputs(log: EmbeddedLog): Promise<[string, number][]> {
 
 function sorted(map: Map<string, number>): [string, number][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function randomOf(from: number): () => number {
+  const random = seededRandom(from);
+  return () => random.next();
 }
