@@ -2,6 +2,7 @@
  * Fetched chunks to actors: (topic, partition) → actor. Owns the credits: how many bytes may be with an actor per input
  * topic before its partition is left out of the next fetch. Drops chunks of stale epochs. Per chunk, never per record.
  */
+import { PartitaError } from '../core/errors.js';
 import type { TopicPartition } from '../core/log-types.js';
 import type { FetchedChunk, GroupSession } from '../log/log-client.js';
 import type { ActorApi } from '../threads/protocol.js';
@@ -114,10 +115,17 @@ export class PartitionRouter {
         highWatermark: chunk.highWatermark,
         fetch: chunk.fetch,
       })
-      .then(onSettled, (error: unknown) => {
-        onSettled();
-        if (this.#current(lane)) route.onError(error);
-      });
+      .then(
+        ({ accepted }) => {
+          onSettled();
+          // A chunk that the actor in charge does not want leaves a gap which no later chunk can close.
+          if (!accepted && this.#current(lane)) route.onError(refused(chunk));
+        },
+        (error: unknown) => {
+          onSettled();
+          if (this.#current(lane)) route.onError(error);
+        },
+      );
   }
 
   /** Half of the credit must be back: a partition that is resumed for every chunk would fetch in crumbs. */
@@ -130,4 +138,13 @@ export class PartitionRouter {
   #current(lane: Lane): boolean {
     return this.#lanes.get(lane.topic)?.[lane.partition] === lane;
   }
+}
+
+function refused(chunk: FetchedChunk): PartitaError {
+  const { topic, partition, from } = chunk;
+  return new PartitaError(
+    'ACTOR_FAILED',
+    `The actor of ${topic}-${partition} did not take the chunk at offset ${from}: it is not the next one.`,
+    { details: { topic, partition, offset: from } },
+  );
 }
