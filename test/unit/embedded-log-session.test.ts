@@ -182,3 +182,20 @@ test('a topic that is deleted and created again is followed from the new log', a
   await log.produce('t', [{ key: 'a', value: 'new' }]);
   await until('the new record came', () => member.records({ topic: 't', partition: 0 }).length === 2);
 });
+
+test('a member that transfers what it gets is fetched for without any time passing', async () => {
+  const log = await embeddedLog({ clock: new ManualClock(), backgroundMs: 0 });
+  await log.createTopic({ topic: 't', partitions: 1 });
+  for (let i = 0; i < 20; i++) await log.appendBatches([batchOf('t', 0, [['k', 'v', 0]])]);
+  const client = await log.connect({ clientId: 'c' });
+  const member = new TestMember();
+  const seen: number[] = [];
+  member.onChunk = (chunk: FetchedChunk) => {
+    if (chunk.bytes.byteLength > 0) seen.push(chunk.from);
+    structuredClone(chunk.bytes, { transfer: [chunk.bytes] });
+  };
+  const session = await client.join({ group: 'g', topics: ['t'], maxBytesPerPartition: 1 }, member);
+  member.session = session;
+  await until('everything was delivered', () => seen.length === 20);
+  await log.close();
+});

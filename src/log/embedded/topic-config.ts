@@ -1,7 +1,7 @@
 /**
  * Topic configs by their Kafka names: which are known, their defaults in the embedded log, and the numbers the log acts
  * on. Two defaults differ from a broker's on purpose: `retention.ms` is -1, so that records with old event times stay,
- * and `segment.bytes` (how many new bytes make a background compaction worth while) is 16 MiB.
+ * and `segment.bytes` (how many new bytes make a background compaction worth while) is 64 MiB.
  */
 import { PartitaError } from '../../core/errors.js';
 import type { TopicLimits } from '../../core/log-types.js';
@@ -18,7 +18,7 @@ export const TOPIC_DEFAULTS: Readonly<Record<string, string>> = {
   'min.compaction.lag.ms': '0',
   'retention.bytes': '-1',
   'retention.ms': '-1',
-  'segment.bytes': '16777216',
+  'segment.bytes': '67108864',
 };
 
 /** Accepted and kept, because Kafka knows them, but without effect in one process. */
