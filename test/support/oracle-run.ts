@@ -120,8 +120,9 @@ function byKey([a]: readonly [string, number], [b]: readonly [string, number]): 
   return a < b ? -1 : 1;
 }
 
-/** Seeds from 1; `ORACLE_SEED` repeats one. */
+/** Seeds from 1; `ORACLE_SEED` repeats one, `ORACLE_SEEDS` asks for another number of them. */
 export function seeds(count: number): number[] {
-  const one = process.env['ORACLE_SEED'];
-  return one === undefined ? Array.from({ length: count }, (_, index) => index + 1) : [Number(one)];
+  const { ORACLE_SEED: one, ORACLE_SEEDS: many } = process.env;
+  if (one !== undefined) return [Number(one)];
+  return Array.from({ length: many === undefined ? count : Number(many) }, (_, index) => index + 1);
 }
