@@ -51,7 +51,7 @@ describe('the packed package in an empty project', () => {
   });
 
   /** Runs our compiler over the project; its errors, empty if there are none. */
-  function compile(options: Readonly<Record<string, unknown>>): string {
+  function compile(options: Readonly<Record<string, unknown>>, folder = 'src'): string {
     const config = {
       compilerOptions: {
         target: 'es2023',
@@ -64,7 +64,7 @@ describe('the packed package in an empty project', () => {
         outDir: 'out',
         ...options,
       },
-      include: ['src'],
+      include: [folder],
     };
     writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(config));
     const tsc = require.resolve('typescript/bin/tsc');
@@ -117,6 +117,26 @@ describe('the packed package in an empty project', () => {
       compile({ module: 'esnext', moduleResolution: 'bundler', noEmit: true, skipLibCheck: true }),
       '',
     );
+  });
+
+  test('the pages for beginners compile, and their test passes', () => {
+    const page = readFileSync(join(root, 'docs', 'getting-started.md'), 'utf8');
+    const pieces = new Map<string, string>();
+    for (const [, name, code] of page.matchAll(/```ts\n\/\/ (\S+\.ts)\n(.*?)```/gs))
+      pieces.set(name!, (pieces.get(name!) ?? '') + code!);
+    assert.deepEqual([...pieces.keys()], ['accounts.ts', 'main.ts', 'accounts.test.ts']);
+    mkdirSync(join(project, 'beginner'));
+    for (const [name, code] of pieces) writeFileSync(join(project, 'beginner', name), code);
+    const options = { module: 'node16', moduleResolution: 'node16', skipLibCheck: true };
+    assert.equal(compile({ ...options, rootDir: 'beginner', outDir: 'begun' }, 'beginner'), '');
+    const { status, stdout } = spawnSync(process.execPath, ['--test', join('begun', 'accounts.test.js')], {
+      cwd: project,
+      encoding: 'utf8',
+      timeout: RUN_MS_MAX,
+      // As from a shell: inside a test file the runner would speak to its parent instead.
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    });
+    assert.equal(status, 0, stdout);
   });
 
   test('types are real: a wrong use of the processor does not compile', () => {
