@@ -46,8 +46,7 @@ export class ThreadPool implements ActorPlaces {
     // the task waiting: those that are starting are given up, and whoever wants them tries again.
     piscina.on('error', (error: unknown) => {
       options.logger.warn({ err: error }, 'A worker thread failed outside its task.');
-      for (const thread of this.#threads)
-        if (thread?.state === 'starting') thread.kill(describeError(error));
+      for (const thread of this.#threads) if (thread?.state === 'starting') thread.kill(describeError(error));
     });
   }
 
