@@ -80,6 +80,11 @@ export class CallQueue {
     });
   }
 
+  /** Who waits for the checkpoint being frozen; its end settles them. */
+  takeCommitWaiters(): readonly Settlers[] {
+    return this.#commitWaiters.splice(0);
+  }
+
   committed(): void {
     for (const waiter of this.#commitWaiters.splice(0)) waiter.resolve(undefined);
   }

@@ -139,7 +139,10 @@ export class OutputBatches {
     this.take();
   }
 
-  /** Writes raw bytes to a topic that need not be declared: dead letters. */
+  /**
+   * Writes raw bytes to a topic that need not be declared: dead letters. A timestamp that the topic would refuse becomes
+   * the present time, since nobody is left to take that error.
+   */
   emitRaw(
     spec: OutputSpec,
     record: { timestamp: number; key: Uint8Array | null; value: Uint8Array | null; headers: WireHeaders },
@@ -148,7 +151,7 @@ export class OutputBatches {
     this.#append(
       output,
       this.#partitionOf(spec, record.key),
-      record.timestamp,
+      this.#isAccepted(spec, record.timestamp) ? record.timestamp : this.#clock.now(),
       record.key,
       record.value,
       record.headers,
@@ -228,19 +231,24 @@ export class OutputBatches {
         'TIMESTAMP_OUT_OF_RANGE',
         `The timestamp ${String(timestamp)} for ${spec.topic} is not a count of ms since 1970.`,
       );
-    const { timestampAfterMaxMs, timestampBeforeMaxMs } = spec.limits;
-    // The clock is not read for what was in the past when it was last read: it is asked for every record.
-    if (timestamp <= this.#pastUntil && timestampBeforeMaxMs >= Number.MAX_SAFE_INTEGER) return;
-    const now = (this.#pastUntil = this.#clock.now());
-    if (
-      timestamp - now > timestampAfterMaxMs - TIMESTAMP_MARGIN_MS ||
-      now - timestamp > timestampBeforeMaxMs - TIMESTAMP_MARGIN_MS
-    )
+    if (!this.#isAccepted(spec, timestamp))
       throw new PartitaError(
         'TIMESTAMP_OUT_OF_RANGE',
         `The timestamp ${String(timestamp)} is outside of what ${spec.topic} accepts.`,
         { details: { topic: spec.topic, timestamp } },
       );
+  }
+
+  #isAccepted(spec: OutputSpec, timestamp: number): boolean {
+    if (timestamp < 0) return false;
+    const { timestampAfterMaxMs, timestampBeforeMaxMs } = spec.limits;
+    // The clock is not read for what was in the past when it was last read: it is asked for every record.
+    if (timestamp <= this.#pastUntil && timestampBeforeMaxMs >= Number.MAX_SAFE_INTEGER) return true;
+    const now = (this.#pastUntil = this.#clock.now());
+    return (
+      timestamp - now <= timestampAfterMaxMs - TIMESTAMP_MARGIN_MS &&
+      now - timestamp <= timestampBeforeMaxMs - TIMESTAMP_MARGIN_MS
+    );
   }
 
   /** The record is over: its overflow becomes batches of its own, and what is large enough is sealed. */

@@ -140,6 +140,8 @@ export class PartitionActor implements ActorApi {
   }
 
   process(chunk: Chunk): Promise<ChunkDone> {
+    // Its end is reported with the real reason; a refused chunk would be taken for one.
+    if (this.lifecycle.is('failed', 'closing', 'closed')) return Promise.reject(this.#restarted());
     const lane = this.#lanes.find((candidate) => candidate.spec.topic === chunk.topic);
     if (!this.lifecycle.is('running') || lane === undefined || chunk.epoch !== this.#spec.epoch)
       return Promise.resolve({ accepted: false, records: 0 });
@@ -338,12 +340,12 @@ export class PartitionActor implements ActorApi {
       if (lane?.hasHead !== true) return false;
       const pending = processor.process(lane);
       this.#records++;
+      if (this.#checkpointAt === Infinity) this.#becomeDirty();
       if (pending !== undefined) {
         await pending;
         if (!this.lifecycle.is('running')) return false;
         if (this.#calls.waiting || this.#isFull() || clock.monotonic() >= until) return true;
       }
-      if (this.#checkpointAt === Infinity) this.#becomeDirty();
     }
   }
 
@@ -496,19 +498,23 @@ export class PartitionActor implements ActorApi {
     this.#reset = false;
     this.#committedPositions = this.#positionNumbers();
     this.#lastCommitAt = this.#environment.clock.monotonic();
-    const done = this.#checkpoint!.run(contents, () => {
+    const run = this.#checkpoint!.run(contents, () => {
       for (const command of commands) command.resolve(command.result);
-    }).then(
+    });
+    // Who asked before this freeze has what was asked for with its flush, also while newer records come in.
+    const waiters = this.#calls.takeCommitWaiters();
+    const done = run.then(
       () => {
         this.#checkpoints++;
         this.#flushed = undefined;
+        for (const waiter of waiters) waiter.resolve(undefined);
         if (this.#isClean()) this.#calls.committed();
         else if (this.#calls.someoneWaitsForCommit) this.#asked = 'asked';
         this.#wakeUp();
       },
       (error: unknown) => {
         const outcome = isPartitaError(error, 'COMMIT_IN_DOUBT') ? 'unknown' : 'notApplied';
-        for (const command of commands) command.reject(this.#restarted(outcome));
+        for (const waiting of [...commands, ...waiters]) waiting.reject(this.#restarted(outcome));
         return this.#fail(error);
       },
     );

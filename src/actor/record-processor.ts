@@ -8,7 +8,12 @@ import { decodeNullable, serdeFailed } from '../codec/serdes.js';
 import { sliceText } from '../codec/text.js';
 import type { Clock } from '../core/clock.js';
 import { describeError, isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
-import type { AnyDefinition, ErrorDecision } from '../processor/define-processor.js';
+import type {
+  AnyDefinition,
+  ErrorDecision,
+  ErrorPolicy,
+  FailedRecord,
+} from '../processor/define-processor.js';
 import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
@@ -110,10 +115,10 @@ export class RecordProcessor {
       if (result !== undefined && typeof result.then === 'function')
         return this.#finishAsync(lane, result, clockBefore);
     } catch (error) {
-      scope.open = false;
+      this.#endContext(scope);
       return this.#onError(lane, error, clockBefore);
     }
-    scope.open = false;
+    this.#endContext(scope);
     if (state !== undefined) this.#checkState(state);
     this.records++;
     lane.advance();
@@ -131,7 +136,9 @@ export class RecordProcessor {
     const { scope, context } = this.#newContext(this.commandOutputs);
     scope.open = true;
     try {
-      return await handler(context, call.key, ...call.args);
+      const result: unknown = await handler(context, call.key, ...call.args);
+      expectCloneable(result);
+      return result;
     } catch (error) {
       state?.rollback();
       this.commandOutputs.rollback();
@@ -188,6 +195,12 @@ export class RecordProcessor {
     lane.advance();
   }
 
+  /** Once a handler has been asynchronous, what one left behind could run during a later record. */
+  #endContext(scope: RecordScope): void {
+    if (this.asyncHandlers) this.#renewContext(scope);
+    else scope.open = false;
+  }
+
   /** A promise that a handler left behind may still hold the context: it stays closed, the next record gets another. */
   #renewContext(scope: RecordScope): void {
     scope.open = false;
@@ -226,9 +239,12 @@ export class RecordProcessor {
     const { topic } = lane.spec;
     const { partition } = spec.id;
     const { offset, timestamp } = lane.reader;
-    const policy = definition.onError ?? 'fail';
-    const decision: ErrorDecision =
-      typeof policy === 'function' ? policy(error, { topic, partition, offset, timestamp }) : policy;
+    const decision = this.#decide(definition.onError ?? 'fail', error, {
+      topic,
+      partition,
+      offset,
+      timestamp,
+    });
     if (decision === 'skip') {
       this.skipped++;
       uplink.event({ type: 'skipped', topic, offset, error });
@@ -244,6 +260,26 @@ export class RecordProcessor {
     return this.#deadLetter(lane, decision.deadLetter, error);
   }
 
+  /** What the policy says; one that throws or says nothing fails the partition, with the record's error. */
+  #decide(policy: ErrorPolicy, error: unknown, record: FailedRecord): ErrorDecision {
+    if (typeof policy !== 'function') return policy;
+    let why: string;
+    try {
+      const decision: unknown = policy(error, record);
+      if (isDecision(decision)) return decision;
+      why = 'did not return a decision';
+    } catch (thrown) {
+      why = `threw: ${describeError(thrown)}`;
+    }
+    const { spec, uplink } = this.#options;
+    uplink.event({
+      type: 'warning',
+      message: `The error policy of ${spec.id.stream} ${why}; the partition fails.`,
+      details: { ...spec.id, ...record },
+    });
+    return 'fail';
+  }
+
   async #deadLetter(lane: InputLane, topic: string, error: unknown): Promise<void> {
     const { spec, uplink } = this.#options;
     const output =
@@ -255,7 +291,7 @@ export class RecordProcessor {
       });
     const { reader } = lane;
     this.outputs.emitRaw(output, {
-      timestamp: Math.max(reader.timestamp, 0),
+      timestamp: reader.timestamp,
       key: reader.key(),
       value: reader.value(),
       headers: [
@@ -300,6 +336,19 @@ function decode(
   } catch (cause) {
     throw serdeFailed('decode', serde, where, cause);
   }
+}
+
+/** @throws DataCloneError for what can't cross to the caller: found here, it is the command's error alone. */
+function expectCloneable(result: unknown): void {
+  if (
+    typeof result === 'object' ? result !== null : typeof result === 'function' || typeof result === 'symbol'
+  )
+    structuredClone(result);
+}
+
+function isDecision(decision: unknown): decision is ErrorDecision {
+  if (decision === 'fail' || decision === 'skip') return true;
+  return typeof (decision as { readonly deadLetter?: unknown } | undefined | null)?.deadLetter === 'string';
 }
 
 function isFatal(error: unknown): boolean {

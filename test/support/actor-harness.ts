@@ -30,6 +30,7 @@ export interface HarnessOptions {
   readonly outputPartitions?: number;
   readonly log?: EmbeddedLogOptions;
   readonly clock?: Clock;
+  readonly inputConfigs?: Readonly<Record<string, string>>;
   /** Configs of every output. */
   readonly outputConfigs?: Readonly<Record<string, string>>;
   readonly changelogConfigs?: Readonly<Record<string, string>>;
@@ -92,7 +93,8 @@ export class ActorHarness {
     const client = await log.connect({ clientId: 'harness' });
     const harness = new ActorHarness(log, client, given);
     const { inputs, outputs = {}, stores = {} } = given.definition;
-    for (const [name, input] of Object.entries(inputs)) await harness.#create(input.name ?? name, 1);
+    for (const [name, input] of Object.entries(inputs))
+      await harness.#create(input.name ?? name, 1, given.inputConfigs);
     for (const [name, output] of Object.entries(outputs))
       await harness.#create(output.name ?? name, given.outputPartitions ?? 2, given.outputConfigs);
     if (Object.keys(stores).length > 0)
