@@ -234,8 +234,9 @@ export class GroupAssignment implements GroupMember {
       found.set(key, entry);
     }
     const actors = [...found.values()];
-    for (const { plan, partition, inputs } of actors)
-      if (inputs !== plan.inputs.length)
+    for (const { plan, partition, inputs } of actors) {
+      if (isBeyondState(plan, partition)) this.#options.listener.onFatal(partitionsChanged(plan, partition));
+      else if (inputs !== plan.inputs.length)
         this.#options.listener.onFatal(
           new PartitaError(
             'ILLEGAL_STATE',
@@ -243,7 +244,10 @@ export class GroupAssignment implements GroupMember {
             { details: { stream: plan.stream, partition } },
           ),
         );
-    return actors.filter(({ plan, inputs }) => inputs === plan.inputs.length);
+    }
+    return actors.filter(
+      ({ plan, partition, inputs }) => inputs === plan.inputs.length && !isBeyondState(plan, partition),
+    );
   }
 
   #rejectForeign(mine: readonly { readonly plan: StreamPlan; readonly partition: number }[]): void {
@@ -367,4 +371,18 @@ function keyOf(stream: string, partition: number): string {
 
 function at(keeper: PartitionKeeper): { readonly stream: string; readonly partition: number } {
   return { stream: keeper.plan.stream, partition: keeper.partition };
+}
+
+/** Partitions added to an input move its keys: their state would stay behind in the old ones. */
+function isBeyondState(plan: StreamPlan, partition: number): boolean {
+  return plan.changelog !== undefined && partition >= plan.partitions;
+}
+
+function partitionsChanged(plan: StreamPlan, partition: number): PartitaError {
+  const topics = plan.inputs.map(({ topic }) => topic);
+  return new PartitaError(
+    'PARTITIONS_CHANGED',
+    `The stream ${plan.stream} was started with ${plan.partitions} partitions of ${topics.join(', ')}; there are more now, so that keys have moved away from their state. None of the new partitions' records was processed.`,
+    { details: { stream: plan.stream, topics, partitions: plan.partitions, partition } },
+  );
 }
