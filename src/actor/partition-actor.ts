@@ -212,7 +212,7 @@ export class PartitionActor implements ActorApi {
       engine: spec.options.engine,
       changelogTopicId: spec.changelog.topicId,
       openBudgetMs: spec.options.openBudgetMs,
-      engineOptions: { blockCacheBytes: 8 << 20, writeBufferBytes: 16 << 20 },
+      engineOptions: { blockCacheBytes: 8 << 20, writeBufferBytes: 4 << 20 },
       clock: this.#environment.clock,
       signal: this.#abort.signal,
       rebuildOnCorruption: spec.options.rebuildOnCorruption,

@@ -35,6 +35,8 @@ export class KeyValueStore implements EntryOwner {
   readonly #direct: boolean;
   readonly #decoded: boolean;
   readonly #entries = new Map<unknown, Entry>();
+  /** Every key that the engine may hold has an entry: what is not found here is nowhere. Ends with the first eviction. */
+  #complete: boolean;
 
   constructor(
     name: string,
@@ -51,6 +53,7 @@ export class KeyValueStore implements EntryOwner {
     this.#form = new StoredForm(name, declaration.value);
     this.#direct = this.#keys.direct;
     this.#decoded = this.#form.decoded;
+    this.#complete = partition.empty === true;
   }
 
   get(key: unknown): unknown {
@@ -110,6 +113,7 @@ export class KeyValueStore implements EntryOwner {
   }
 
   forget(entry: Entry): void {
+    if (entry.value !== ABSENT) this.#complete = false;
     this.#entries.delete(entry.key);
   }
 
@@ -182,6 +186,7 @@ export class KeyValueStore implements EntryOwner {
 
   /** Engine errors fail the transaction, whatever the handler does with them. */
   #readEngine(key: MapKey): Uint8Array | undefined {
+    if (this.#complete) return undefined;
     const storeKey = this.#keys.storeKey(key);
     try {
       return this.#partition.get(storeKey);

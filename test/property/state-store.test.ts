@@ -176,6 +176,7 @@ class Run {
   readonly scope = new RecordScope();
   readonly #open: () => Promise<StorageEngine>;
   #engine!: StorageEngine;
+  #written = false;
   #state!: StateStore;
   #views!: Views<KeyValue<unknown, unknown>>;
   #queries!: Record<'latest' | 'committed', Views<ReadonlyKeyValue<unknown, unknown>>>;
@@ -194,9 +195,15 @@ class Run {
   }
 
   #renew(): void {
+    const engine = this.#engine;
     this.#state = new StateStore({
       stores,
-      partition: this.#engine,
+      partition: {
+        // Told once, when the stores are opened, as the database of an actor tells it.
+        empty: !this.#written,
+        get: (key) => engine.get(key),
+        snapshot: () => engine.snapshot(),
+      },
       cacheBytes: this.#cacheBytes,
       maxRecordBytes: 10_000,
       stream: 'model',
@@ -308,6 +315,7 @@ class Run {
     const { model } = this;
     assert.equal(writes.length, frozen.count);
     assert.equal(new Set(writes.map(({ key }) => Buffer.from(key).toString('hex'))).size, writes.length);
+    if (writes.length > 0) this.#written = true;
     await this.#engine.write(writes, { sync: false });
     frozen.complete();
     assert.equal(frozen.transaction.status, 'complete');

@@ -7,6 +7,7 @@ import type { StatePartition } from '../../src/state/state-partition.js';
 
 export class CountingPartition implements StatePartition {
   data = new Map<string, Uint8Array>();
+  empty = false;
   gets = 0;
   snapshotsOpen = 0;
   /** Entries a page; small, so that scans need several. */

@@ -6,8 +6,9 @@ import { keyValue, type KeyValue } from '../../src/processor/declarations.js';
 import { RecordScope, StateStore } from '../../src/state/state-store.js';
 import { CountingPartition } from '../support/counting-partition.js';
 
-function open(cacheBytes: number) {
+function open(cacheBytes: number, empty?: boolean) {
   const partition = new CountingPartition();
+  partition.empty = empty ?? false;
   const state = new StateStore({
     stores: { s: keyValue({ key: string(), value: json<unknown>() }) },
     partition,
@@ -98,4 +99,23 @@ test('the bound can be changed at any time', () => {
   state.setCacheBytes(0);
   assert.equal(state.heldBytes, 0);
   assert.equal(store.get('key 7'), 7);
+});
+
+test('a database that was empty is not asked for keys while everything written since is held', () => {
+  const { partition, store, flush } = open(1e6, true);
+  for (let i = 0; i < 100; i++) {
+    assert.equal(store.get(`k${i}`), undefined);
+    store.set(`k${i}`, i);
+    flush();
+  }
+  assert.equal(partition.gets, 0);
+});
+
+test('a database that was empty is asked again once something was evicted', () => {
+  const { store, flush } = open(2_000, true);
+  for (let i = 0; i < 100; i++) {
+    store.set(`k${i}`, i);
+    flush();
+  }
+  for (let i = 0; i < 100; i++) assert.equal(store.get(`k${i}`), i);
 });
