@@ -41,8 +41,6 @@ export const ERROR_CODES = {
   LOG_UNAVAILABLE: { retryable: true },
   LOG_LOCKED: { retryable: true },
   LOG_CLOSED: { retryable: false },
-  UNKNOWN_MEMBER: { retryable: false },
-  ILLEGAL_GENERATION: { retryable: false },
   FENCED: { retryable: false },
   COMMIT_IN_DOUBT: { retryable: true },
   COMMIT_REJECTED: { retryable: false },

@@ -1,7 +1,9 @@
 /** Compares docs/errors.md with the table of codes: each has its cause and remedy, and says truly whether it is retryable. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { ERROR_CODES } from '../../src/core/errors.js';
 
 const page = readFileSync(new URL('../../../docs/errors.md', import.meta.url), 'utf8');
@@ -23,4 +25,14 @@ test('each explanation has a cause, a remedy, and the truth about retrying', () 
     assert.ok((cause ?? '').length > 10, `${code} has no cause`);
     assert.ok((remedy ?? '').length > 10, `${code} has no remedy`);
   }
+});
+
+test('there is no code that nothing in the source uses', () => {
+  const folder = fileURLToPath(new URL('../../../src/', import.meta.url));
+  const source = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('errors.ts'))
+    .map((name) => readFileSync(join(folder, name), 'utf8'))
+    .join('\n');
+  for (const code of Object.keys(ERROR_CODES))
+    assert.ok(source.includes(`'${code}'`), `${code} is never used`);
 });
