@@ -141,7 +141,7 @@ export class PartitionActor implements ActorApi {
 
   process(chunk: Chunk): Promise<ChunkDone> {
     // Its end is reported with the real reason; a refused chunk would be taken for one.
-    if (this.lifecycle.is('failed', 'closing', 'closed')) return Promise.reject(this.#restarted());
+    if (this.#isEnding()) return Promise.reject(this.#restarted());
     const lane = this.#lanes.find((candidate) => candidate.spec.topic === chunk.topic);
     if (!this.lifecycle.is('running') || lane === undefined || chunk.epoch !== this.#spec.epoch)
       return Promise.resolve({ accepted: false, records: 0 });
@@ -157,6 +157,7 @@ export class PartitionActor implements ActorApi {
   }
 
   async checkpoint(reason: CheckpointReason): Promise<void> {
+    if (this.#isEnding()) throw this.#restarted();
     this.lifecycle.expect('running');
     this.#asked = reason;
     this.#wakeUp();
@@ -198,6 +199,10 @@ export class PartitionActor implements ActorApi {
 
   close(options: CloseOptions): Promise<ClosedActor> {
     return (this.#closed ??= this.#close(options));
+  }
+
+  #isEnding(): boolean {
+    return this.lifecycle.is('failed', 'closing', 'closed');
   }
 
   // ── opening ────────────────────────────────────────────────────────────────────────────────────────────────────────

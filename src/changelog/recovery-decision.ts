@@ -42,7 +42,8 @@ export function decideReplay(
     return rebuild(
       `the stored offset ${String(local.offset)} is past the changelog's end ${String(bounds.end)}`,
     );
-  const grown = next < bounds.end;
+  // After a flush the stored offset is that of the last record: the marker that ends its transaction follows it.
+  const grown = next + 1 < bounds.end;
   const ageMs = facts.nowMs - local.appendTime;
   if (grown && local.appendTime >= 0 && ageMs > facts.deleteRetentionMs / 2)
     return rebuild(

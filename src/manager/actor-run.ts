@@ -141,6 +141,8 @@ export class ActorRun {
 
   /** Chunks and calls go to the actor from here on. */
   serve(recovered: RecoveredActor): void {
+    // Closed in the very moment in which recovery ended: nobody would take the route away again.
+    if (this.#closing !== undefined) return;
     const { session, router, calls } = this.#options;
     const api = this.#placed!.api;
     const { partition } = this.spec.id;

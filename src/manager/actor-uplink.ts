@@ -57,6 +57,8 @@ export class PartitionUplink implements ActorUplink {
   #producer: TransactionalProducer | undefined;
   #retired = false;
   #inDoubt: CommitInDoubt | undefined;
+  /** Handed to the log and not answered. */
+  #committing: CommitInDoubt | undefined;
 
   constructor(spec: ActorSpec, options: UplinkOptions) {
     this.#spec = spec;
@@ -117,6 +119,8 @@ export class PartitionUplink implements ActorUplink {
     const producer = this.#producer;
     if (this.#retired || producer === undefined)
       return { kind: 'fenced', reason: `a later incarnation of ${this.#name()} has taken over` };
+    const commit = { offsets: request.offsets, commands: request.commands };
+    this.#committing = commit;
     const outcome = await this.#track(
       producer.commitTransaction({
         batches: request.batches,
@@ -124,9 +128,10 @@ export class PartitionUplink implements ActorUplink {
         offsets: request.offsets,
       }),
     );
+    this.#committing = undefined;
     // Acknowledged here, at the commit: even if the actor dies before it hears of it, this has happened.
     if (outcome.kind === 'committed') this.#options.listener.onCommitted(request.commands);
-    if (outcome.kind === 'inDoubt') this.#inDoubt = { offsets: request.offsets, commands: request.commands };
+    if (outcome.kind === 'inDoubt') this.#inDoubt = commit;
     return outcome;
   }
 
@@ -158,6 +163,8 @@ export class PartitionUplink implements ActorUplink {
     try {
       await deadline.race(settled, `What ${this.#name()} had under way`);
     } finally {
+      // Still not answered: it may have happened all the same, which the next init of the id settles.
+      this.#inDoubt ??= this.#committing;
       await this.#closeProducer();
     }
   }

@@ -4,7 +4,7 @@
  * committed is rejected, and none runs twice. It decides nothing about actors.
  */
 import type { Clock, Timer } from '../core/clock.js';
-import { PartitaError, type ErrorCode } from '../core/errors.js';
+import { describeError, PartitaError, type ErrorCode } from '../core/errors.js';
 import { PROGRESS, type ActorApi, type CommandCall, type QueryCall } from '../threads/protocol.js';
 
 export interface CallBounds {
@@ -227,7 +227,7 @@ export class PartitionCalls {
         const undecided = error instanceof PartitaError && GOING_AWAY.has(error.code);
         if (!undecided && call.seq === seq)
           this.#finish(call, () => {
-            call.reject(error);
+            call.reject(error instanceof PartitaError ? error : this.#uncrossed(call, error));
           });
       },
     );
@@ -277,6 +277,16 @@ export class PartitionCalls {
         ? `${this.#name()} did not serve within ${timeoutMs} ms: its actor is still being opened or recovered.`
         : `The ${call.kind} ${call.request.name} of ${this.#name()} was not answered within ${timeoutMs} ms.`,
       { details: { ...this.#details(), timeoutMs } },
+    );
+  }
+
+  /** Handlers' errors come with a code; any other is about getting to the actor or back. */
+  #uncrossed(call: Call, cause: unknown): PartitaError {
+    const arguments_ = cause instanceof Error && cause.name === 'DataCloneError';
+    return new PartitaError(
+      arguments_ ? 'INVALID_ARGUMENT' : 'HANDLER_FAILED',
+      `The ${arguments_ ? 'arguments' : 'result'} of the ${call.kind} ${call.request.name} of ${this.#name()} can't be copied to another thread: ${describeError(cause)}.`,
+      { cause, details: this.#details() },
     );
   }
 

@@ -160,8 +160,9 @@ export class PartitionKeeper {
     await this.#run?.api?.setCacheBytes(bytes);
   }
 
+  /** Commits what has been processed; while nobody serves that is nothing. */
   async checkpoint(): Promise<void> {
-    await this.#run?.api?.checkpoint('asked');
+    if (this.#state === 'running') await this.#run?.api?.checkpoint('asked');
   }
 
   /** The actor's own figures; `undefined` while none serves. */

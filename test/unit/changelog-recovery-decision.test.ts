@@ -48,6 +48,13 @@ describe('where replay begins', () => {
       'resume',
       20,
     ],
+    [
+      'the last applied record is old and only the marker of its own transaction follows',
+      local({ offset: 18, appendTime: 1 }),
+      bounds(0, 20),
+      'resume',
+      19,
+    ],
   ];
   for (const [name, state, range, kind, from] of rows)
     it(name, () => {

@@ -1,0 +1,46 @@
+/** What an actor has under way at the log when it ends, as its uplink tells the next one. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManualClock } from '../../src/core/clock.js';
+import type { CommitOutcome } from '../../src/core/log-types.js';
+import type { GroupSession, LogClient, OutputProducer } from '../../src/log/log-client.js';
+import { PartitionUplink } from '../../src/manager/actor-uplink.js';
+import type { ActorSpec } from '../../src/threads/protocol.js';
+
+test('a commit that is not answered when its actor has ended is in doubt, not undone', async () => {
+  const clock = new ManualClock();
+  let answer: (outcome: CommitOutcome) => void = () => undefined;
+  const producer = {
+    init: () => Promise.resolve(),
+    commitTransaction: () => new Promise<CommitOutcome>((resolve) => (answer = resolve)),
+    close: () => Promise.resolve(),
+  };
+  const acknowledged: number[] = [];
+  const spec = { id: { stream: 's', partition: 0 }, group: 'g', inputs: [{ topic: 'in' }] };
+  const uplink = new PartitionUplink(spec as unknown as ActorSpec, {
+    log: { producer: () => producer } as unknown as LogClient,
+    session: { owns: () => Promise.resolve('yes') } as unknown as GroupSession,
+    outputs: () => ({}) as OutputProducer,
+    clock,
+    transactionTimeoutMs: 100,
+    sessionTimeoutMs: 100,
+    inherited: undefined,
+    listener: {
+      onCommitted: (commands) => acknowledged.push(...commands.map(({ seq }) => seq)),
+      onEvent: () => undefined,
+      onDecided: () => undefined,
+      onNotOwned: () => undefined,
+    },
+  });
+  await uplink.init();
+  const offsets = [{ topic: 'in', partition: 0, offset: 5, metadata: '0:1' }];
+  const commit = uplink.commit({ checkpoint: 1, batches: [], offsets, commands: [{ seq: 3, result: 'x' }] });
+  const retired = assert.rejects(uplink.retire());
+  await clock.advanceAsync(200);
+  await retired;
+  assert.deepEqual(uplink.inDoubt, { offsets, commands: [{ seq: 3, result: 'x' }] });
+  // A late answer is good news all the same.
+  answer({ kind: 'committed', baseOffsets: [], lastOffsets: [] });
+  await commit;
+  assert.deepEqual(acknowledged, [3]);
+});
