@@ -68,6 +68,8 @@ export interface KeeperListener {
 
 /** What a failed incarnation gets for its close. */
 const DISCARD_BUDGET_MS = 5_000;
+/** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
+const SERVED_LONG_MS = 60_000;
 
 export class PartitionKeeper {
   readonly plan: StreamPlan;
@@ -243,7 +245,11 @@ export class PartitionKeeper {
       // If the run has ended already, its own reason counts, not what it did to the step under way.
       run.fail(error);
     }
-    return run.ended;
+    const { clock } = this.#environment;
+    const since = clock.monotonic();
+    const ending = await run.ended;
+    if (clock.monotonic() - since >= SERVED_LONG_MS) this.#backoff.reset();
+    return ending;
   }
 
   /** Whether there is another incarnation after this ending; waits until its time. */

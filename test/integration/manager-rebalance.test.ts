@@ -4,7 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, processorAt, StateManager, type EmbeddedLog } from '../../src/index.js';
+import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import { seededRandom } from '../support/seeded-random.js';
 import type totals from '../fixtures/totals-processor.js';
@@ -18,37 +20,56 @@ type Manager = StateManager<typeof streams>;
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 
-test(`managers that join, leave and lose threads count every record once (seed ${seed})`, async () => {
-  const random = randomOf(seed);
-  const log = await embeddedLog();
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
-  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-  await log.createTopic({ topic: 'totals', partitions: 1 });
-  const expected = new Map<string, number>();
-  const running: Manager[] = [];
-  let started = 0;
-  try {
-    for (let step = 0; step < 14; step++) {
+/** Answers come late by up to 60 ms, and some of commits and heartbeats never. */
+function slowAndForgetful(random: () => number): LogFaults {
+  const late = new Set<LogOperation>(['read', 'init', 'commit', 'committed', 'bounds', 'owns']);
+  return {
+    before: (operation) => {
+      if (operation === 'heartbeat' && random() < 0.1) throw new Error('held back');
+      return late.has(operation) && random() < 0.5 ? sleep(random() * 30) : undefined;
+    },
+    after: async (operation) => {
+      if (late.has(operation) && random() < 0.5) await sleep(random() * 30);
+      return operation === 'commit' && random() < 0.05 ? 'lost' : undefined;
+    },
+  };
+}
+
+for (const [name, faults] of [
+  ['', undefined],
+  [' over a slow and forgetful log', slowAndForgetful(randomOf(seed + 1))],
+] as const)
+  test(`managers that join, leave and lose threads count every record once${name} (seed ${seed})`, async () => {
+    const random = randomOf(seed);
+    const log = await embeddedLog(faults === undefined ? {} : { faults });
+    const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
+    await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
+    await log.createTopic({ topic: 'totals', partitions: 1 });
+    const expected = new Map<string, number>();
+    const running: Manager[] = [];
+    let started = 0;
+    try {
+      for (let step = 0; step < 14; step++) {
+        await produce(log, expected, random);
+        const choice = running.length === 0 ? 0 : Math.floor(random() * 4);
+        if (choice === 0 && running.length < 3) running.push(await start(log, stateDir, started++));
+        else if (choice === 1 && running.length > 1)
+          await running.splice(Math.floor(random() * running.length), 1)[0]!.stop();
+        else if (choice === 2) await loseThread(running[Math.floor(random() * running.length)]!);
+        await new Promise((resolve) => setTimeout(resolve, random() * 100));
+      }
       await produce(log, expected, random);
-      const choice = running.length === 0 ? 0 : Math.floor(random() * 4);
-      if (choice === 0 && running.length < 3) running.push(await start(log, stateDir, started++));
-      else if (choice === 1 && running.length > 1)
-        await running.splice(Math.floor(random() * running.length), 1)[0]!.stop();
-      else if (choice === 2) await loseThread(running[Math.floor(random() * running.length)]!);
-      await new Promise((resolve) => setTimeout(resolve, random() * 100));
+      const found = await eventually(running, expected);
+      assert.deepEqual(sorted(found), sorted(expected));
+      for (const manager of running.splice(0)) await manager.stop();
+      assert.deepEqual(await outputs(log), sorted(expected));
+      assert.deepEqual(heldDirectories(), []);
+    } finally {
+      await Promise.allSettled(running.map((manager) => manager.stop({ deadlineMs: 3_000 })));
+      await log.close();
+      await rm(stateDir, { recursive: true, force: true });
     }
-    await produce(log, expected, random);
-    const found = await eventually(running, expected);
-    assert.deepEqual(sorted(found), sorted(expected));
-    for (const manager of running.splice(0)) await manager.stop();
-    assert.deepEqual(await outputs(log), sorted(expected));
-    assert.deepEqual(heldDirectories(), []);
-  } finally {
-    await Promise.allSettled(running.map((manager) => manager.stop({ deadlineMs: 3_000 })));
-    await log.close();
-    await rm(stateDir, { recursive: true, force: true });
-  }
-});
+  });
 
 test('a member that is taken for dead gives its partitions up without writing, and comes back', async () => {
   let frozen = false;

@@ -1,0 +1,154 @@
+/** What inputs may hold: only aborted records, an open transaction, no timestamps, records larger than every bound. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
+import {
+  embeddedLog,
+  processorAt,
+  StateManager,
+  type EmbeddedLog,
+  type ManagerOptions,
+  type Streams,
+} from '../../src/index.js';
+import type pairs from '../fixtures/pairs-processor.js';
+
+const pairsStream = {
+  pairs: processorAt<typeof pairs>(new URL('../fixtures/pairs-processor.js', import.meta.url)),
+};
+
+let log: EmbeddedLog;
+let stateDir: string;
+const managers: StateManager[] = [];
+
+beforeEach(async () => {
+  stateDir = await mkdtemp(join(tmpdir(), 'partita-inputs-'));
+  log = await embeddedLog();
+  for (const topic of ['left', 'right'])
+    await log.createTopic({ topic, partitions: 1, configs: { 'max.message.bytes': String(8 << 20) } });
+  await log.createTopic({
+    topic: 'merged',
+    partitions: 1,
+    configs: { 'max.message.bytes': String(8 << 20) },
+  });
+});
+
+afterEach(async () => {
+  await Promise.allSettled(managers.splice(0).map((manager) => manager.stop({ deadlineMs: 3_000 })));
+  await log.close();
+  await rm(stateDir, { recursive: true, force: true });
+});
+
+async function start<R extends Streams>(
+  streams: R,
+  options: Partial<ManagerOptions<R>> = {},
+): Promise<StateManager<R>> {
+  const manager = await StateManager.start({
+    group: 'g',
+    streams,
+    log,
+    stateDir,
+    workers: 1,
+    checkpoint: { intervalMs: 20 },
+    ...options,
+  });
+  managers.push(manager);
+  return manager;
+}
+
+async function aborted(topic: string, count: number): Promise<void> {
+  const writer = new RecordBatchWriter();
+  for (let i = 0; i < count; i++) writer.append(1, 'k', 'aborted');
+  const batches = [{ topic, partition: 0, bytes: writer.seal({ transactional: true })! }];
+  await log.leaveTransactionOpen({ transactionalId: `x-${topic}`, transactionTimeoutMs: 1, batches });
+  await sleep(5);
+  await log.expireTransactions();
+}
+
+async function values(): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { value } of log.read('merged')) found.push(Buffer.from(value ?? []).toString());
+  return found;
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + 8_000;
+  while (!(await condition())) {
+    assert.ok(performance.now() < end, 'it did not come about within 8 s');
+    await sleep(10);
+  }
+}
+
+const offsetOf = async (topic: string): Promise<number | undefined> =>
+  (await log.committed('g')).find((row) => row.topic === topic)?.offset;
+
+test('a position that only aborted records moved is committed after a while, and goes on from there', async () => {
+  const manager = await start(pairsStream, { idleCommitMs: 50 });
+  await manager.ready();
+  await aborted('left', 10);
+  await until(async () => (await offsetOf('left')) === 11);
+  await manager.stop();
+  const again = await start(pairsStream);
+  await again.ready();
+  await log.produce('left', [{ key: 'a', value: 'one', timestamp: 5 }]);
+  await until(async () => (await values()).length === 1);
+});
+
+test('an input with nothing but aborted records holds the other one back no longer than it takes to see that', async () => {
+  await aborted('left', 10);
+  await log.produce('right', [
+    { key: 'a', value: 'two', timestamp: 2 },
+    { key: 'a', value: 'three', timestamp: 3 },
+  ]);
+  await start(pairsStream);
+  await until(async () => (await values()).length === 2);
+  await log.produce('left', [{ key: 'a', value: 'four', timestamp: 4 }]);
+  await aborted('right', 3);
+  await until(async () => (await values()).length === 3);
+  assert.deepEqual(await values(), ['right two', 'right three', 'left four']);
+});
+
+test('an open transaction in one input hides its records and what follows, and stops nothing else', async () => {
+  const writer = new RecordBatchWriter();
+  writer.append(1, 'k', 'open');
+  await log.leaveTransactionOpen({
+    transactionalId: 'open',
+    transactionTimeoutMs: 60_000,
+    batches: [{ topic: 'left', partition: 0, bytes: writer.seal({ transactional: true })! }],
+  });
+  await log.produce('left', [{ key: 'a', value: 'hidden', timestamp: 1 }]);
+  await log.produce('right', [{ key: 'a', value: 'seen', timestamp: 9 }]);
+  await start(pairsStream);
+  await until(async () => (await values()).length === 1);
+  assert.deepEqual(await values(), ['right seen']);
+});
+
+test('records without a timestamp are processed; only an emit must name one', async () => {
+  const writer = new RecordBatchWriter();
+  writer.append(-1, 'a', 'quiet');
+  writer.append(-1, 'a', 'loud');
+  await log.appendBatches([{ topic: 'left', partition: 0, bytes: writer.seal()! }]);
+  const manager = await start(pairsStream);
+  const skipped: unknown[] = [];
+  manager.on('skipped', ({ error }) => skipped.push(error));
+  await until(() => skipped.length === 1);
+  assert.match(String(skipped[0]), /timestamp -1/);
+  assert.equal((await manager.streams.pairs.query('count', { key: 'a' })) ?? 0, 1);
+});
+
+test('a record larger than every bound of bytes is processed, and so is what follows', async () => {
+  const manager = await start(pairsStream, {
+    mailbox: { bytesMax: 1_000 },
+    chunkBytes: 1_000,
+    checkpoint: { intervalMs: 20, bytesMax: 1_000 },
+  });
+  const large = 'x'.repeat(3 << 20);
+  await log.produce('left', [{ key: 'a', value: large, timestamp: 1 }]);
+  await log.produce('left', [{ key: 'a', value: 'small', timestamp: 2 }]);
+  await until(async () => (await values()).length === 2);
+  assert.equal((await values())[0]?.length, large.length + 'left '.length);
+  assert.equal(await manager.streams.pairs.query('count', { key: 'a' }), 2);
+});
