@@ -7,6 +7,7 @@ import { freezeDeep } from '../codec/freeze.js';
 import { decodeNullable, serdeFailed } from '../codec/serdes.js';
 import { sliceText } from '../codec/text.js';
 import type { Clock } from '../core/clock.js';
+import { Deadline } from '../core/deadline.js';
 import { describeError, isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
 import type {
   AnyDefinition,
@@ -156,7 +157,7 @@ export class RecordProcessor {
   }
 
   async query(call: QueryCall): Promise<unknown> {
-    const { state, definition, spec, config } = this.#options;
+    const { state, definition, spec, config, clock } = this.#options;
     const handlers = definition.queries ?? {};
     const handler = Object.hasOwn(handlers, call.name) ? handlers[call.name] : undefined;
     if (handler === undefined)
@@ -165,7 +166,15 @@ export class RecordProcessor {
     scope.open = true;
     const stores = state?.queryViews(call.read, scope) ?? {};
     try {
-      return await handler({ stores, config, partition: spec.id.partition }, call.key, ...call.args);
+      const answer: unknown = handler(
+        { stores, config, partition: spec.id.partition },
+        call.key,
+        ...call.args,
+      );
+      if (call.timeoutMs === undefined || !(answer instanceof Promise)) return await answer;
+      // Records of a processor with asynchronous handlers wait for it.
+      const what = `The query ${call.name} of ${spec.id.stream}-${String(spec.id.partition)}`;
+      return await Deadline.after(clock, call.timeoutMs).race(answer, what);
     } catch (error) {
       throw isPartitaError(error)
         ? error

@@ -75,7 +75,7 @@ export class PartitionCalls {
   }
 
   async query(request: QueryCall, bounds: CallBounds): Promise<unknown> {
-    return this.#call('query', request, bounds);
+    return this.#call('query', { ...request, timeoutMs: bounds.timeoutMs }, bounds);
   }
 
   /** An incarnation serves: what waits is sent to it, in order. */

@@ -147,6 +147,8 @@ export interface QueryCall {
   readonly key: unknown;
   readonly args: readonly unknown[];
   readonly read: 'latest' | 'committed';
+  /** An answer that comes later is nobody's; default: none. */
+  readonly timeoutMs?: number;
 }
 
 export type CheckpointReason = 'interval' | 'records' | 'bytes' | 'asked' | 'command' | 'close' | 'idle';

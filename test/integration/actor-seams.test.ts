@@ -25,7 +25,10 @@ const counting = ({ handle, onError = 'fail' }: Handling = {}) =>
       context.stores.seen.set(record.key, record.value);
       return handle?.(record.value, context);
     },
-    queries: { seen: ({ stores }, key) => stores.seen.get(key) },
+    queries: {
+      seen: ({ stores }, key) => stores.seen.get(key),
+      never: () => new Promise(() => undefined),
+    },
     commands: {
       give: ({ stores }, key: string, kind: 'function' | 'number') => {
         stores.seen.set(key, 7);
@@ -57,6 +60,27 @@ test('what slow asynchronous handlers have done is committed every interval, not
   await harness.feed('events');
   const count = checkpoints(harness);
   assert.ok(count >= 3, `${count} checkpoints in 320 ms, one is due every 30 ms`);
+});
+
+test('a query that never answers holds up a partition with slow handlers until its timeout, not for ever', async () => {
+  await using harness = await ActorHarness.make({ definition: counting({ handle: () => sleep(1) }) });
+  await harness.boot();
+  await produce(harness, 1);
+  await harness.feed('events');
+  const query = harness.actor.query({
+    name: 'never',
+    key: 'a',
+    args: [],
+    read: 'latest',
+    timeoutMs: 30,
+  });
+  await Promise.all([
+    assert.rejects(query, (error) => isPartitaError(error, 'CALL_TIMEOUT')),
+    sleep(1).then(async () => {
+      await produce(harness, 1);
+      await harness.feed('events');
+    }),
+  ]);
 });
 
 test('a checkpoint that is asked for under steady traffic ends with its own commit', async () => {
