@@ -6,6 +6,7 @@
 import { PartitaError } from '../core/errors.js';
 import { compress, type Compression } from './compression.js';
 import { BATCH_HEADER_BYTES, batchAttributes, writeBatchHeader } from './record-batch-header.js';
+import { writeText } from './text.js';
 
 export type HeaderValue = Uint8Array | string | null;
 
@@ -235,7 +236,7 @@ function writeBytes(buffer: Buffer, at: number, content: Uint8Array | string | n
   }
   // With four bytes more than guessed, text that isn't ASCII always shows by a different length: it needs more than
   // `length`, and if it is cut, at a character of at most four bytes, more than `length` is written before.
-  return buffer.write(content, at, length + 4, 'utf8') === length ? at + length : NOT_ASCII;
+  return writeText(buffer, content, at, length + 4) === length ? at + length : NOT_ASCII;
 }
 
 function varintSize(value: number): number {

@@ -2,6 +2,7 @@
  * Room for the many small byte strings of one checkpoint: they are written one after the other into a few chunks, since
  * an allocation each would cost more than encoding them. It never reuses a chunk, so what it handed out stays valid.
  */
+import { writeText } from '../codec/text.js';
 
 const CHUNK_BYTES_MIN = 4 * 1024;
 const CHUNK_BYTES_MAX = 256 * 1024;
@@ -24,7 +25,8 @@ export class ByteArena {
     const start = head.length;
     this.#reserve(start + (text.length > GUESS_CHARS_MAX ? Buffer.byteLength(text) : 3 * text.length));
     this.#copy(head);
-    return this.#commit(start + this.#chunk.write(text, this.#used + start, 'utf8'));
+    const at = this.#used + start;
+    return this.#commit(start + writeText(this.#chunk, text, at, this.#chunk.length - at));
   }
 
   /** `head` followed by the bytes that `text` stands for, one a character. */
