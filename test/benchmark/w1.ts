@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { changelogTopic } from '../../src/core/names.js';
 import type { EngineKind } from '../../src/core/engine-kind.js';
 import { EmbeddedLog, processorAt, StateManager } from '../../src/index.js';
+import { coreLoop } from './core-loop.js';
 import { report } from './report.js';
 import { load, PARTITIONS } from './w1-load.js';
 import type w1 from './w1-processor.js';
@@ -112,12 +113,17 @@ export async function bytesOf(log: EmbeddedLog, topic: string): Promise<number> 
 }
 
 export async function benchW1(options: W1Options): Promise<void> {
+  const before = coreLoop();
   const result = await runW1(options);
+  // Of the moment: the mean of just before and just after.
+  const core = (before + coreLoop()) / 2;
   const { records, keys, workers, guarantee, engine } = options;
   const figure = (metric: string, value: number, unit: string) => {
     report({ bench: 'w1', metric, value, unit, with: { records, keys, workers, engine, guarantee } });
   };
   figure('throughput', result.recordsPerSecond, 'records/s');
+  figure('bare loop on one thread', core, 'records/s');
+  figure('throughput / bare loop', result.recordsPerSecond / core, 'ratio');
   figure('cpu', result.cpuSecondsPerMillion, 'CPU-s per million');
   figure('memory beyond the log', result.rssBeyondLogMb, 'MB');
   figure('checkpoints', result.checkpoints, 'checkpoints');
