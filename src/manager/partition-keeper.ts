@@ -13,6 +13,7 @@ import type {
   ActorStats,
   ClosedActor,
   CloseOptions,
+  InputSpec,
   RecoveredActor,
 } from '../threads/protocol.js';
 import { ActorRun, type RunEnding } from './actor-run.js';
@@ -207,7 +208,7 @@ export class PartitionKeeper {
     return new ActorRun({
       ...shared,
       session: await session,
-      spec: actorSpec(this.plan, options, this.partition, {
+      spec: actorSpec({ ...this.plan, inputs: await this.#presentInputs() }, options, this.partition, {
         epoch: shared.nextEpoch(),
         cacheBytes: shared.cacheBytes(),
       }),
@@ -223,6 +224,13 @@ export class PartitionKeeper {
         this.#backoff.reset();
       },
     });
+  }
+
+  /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
+  async #presentInputs(): Promise<readonly InputSpec[]> {
+    const { inputs } = this.plan;
+    const described = await this.#environment.log.topics.describe(inputs.map(({ topic }) => topic));
+    return inputs.map((input, i) => ({ ...input, topicId: described[i]?.topicId ?? input.topicId }));
   }
 
   /** From open to the end, for whatever reason. */

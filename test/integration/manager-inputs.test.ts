@@ -152,3 +152,17 @@ test('a record larger than every bound of bytes is processed, and so is what fol
   assert.equal((await values())[0]?.length, large.length + 'left '.length);
   assert.equal(await manager.streams.pairs.query('count', { key: 'a' }), 2);
 });
+
+test('a topic that was deleted and created anew is not mistaken for the old one, however long it is', async () => {
+  const letters = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ key: 'a', value: String(i), timestamp: i + 1 }));
+  await log.produce('left', letters(5));
+  const manager = await start(pairsStream, { onOutOfRange: 'earliest' });
+  await until(async () => (await values()).length === 5);
+  await manager.checkpoint();
+  await log.deleteTopic('left');
+  await log.createTopic({ topic: 'left', partitions: 1 });
+  await log.produce('left', letters(9));
+  await until(async () => (await values()).length >= 9);
+  await until(async () => (await manager.streams.pairs.query('count', { key: 'a' })) === 14);
+});
