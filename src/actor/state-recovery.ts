@@ -172,8 +172,8 @@ export class StateRecovery {
     while (ahead !== undefined) {
       const page = await ahead;
       this.#checkStopped();
-      const advanced = page.next > page.from;
-      ahead = advanced && page.next < end ? uplink.readChangelog({ from: page.next, maxBytes }) : undefined;
+      if (page.next <= page.from) throw this.#noProgress(page, end);
+      ahead = page.next < end ? uplink.readChangelog({ from: page.next, maxBytes }) : undefined;
       // Whatever fails first is thrown; the page that was read ahead must not fail unheard.
       ahead?.catch(() => undefined);
       await apply(page);
@@ -191,6 +191,16 @@ export class StateRecovery {
     }
   }
 
+  #noProgress({ from }: LogPage, end: number): PartitaError {
+    const topic = this.#options.spec.changelog!.topic;
+    const { partition } = this.#options.spec.id;
+    return new PartitaError(
+      'LOG_UNAVAILABLE',
+      `The log gave nothing of ${topic}-${String(partition)} at offset ${String(from)}, before its end ${String(end)}.`,
+      { details: { topic, partition, offset: from, end } },
+    );
+  }
+
   async #applyPage(partition: StorePartition, page: LogPage): Promise<void> {
     const writes: EngineWrite[] = [];
     const { checkpointRecord, appendTime, reset } = this.#scanPage(
@@ -200,7 +210,6 @@ export class StateRecovery {
         writes.length = 0;
       },
     );
-    if (page.next <= page.from) return;
     if (reset) await partition.rebuild();
     this.#records += writes.length;
     this.#bytes += page.bytes.byteLength;

@@ -99,7 +99,7 @@ export interface ManagerOptions<R extends Streams = Streams> {
     readonly changelogBlockedMs?: number;
   };
   readonly restarts?: {
-    /** Restarts in a row, without a commit in between, before the partition fails. @default 8 */
+    /** Restarts in a row, without a commit or a minute of service in between, before the partition fails. @default 8 */
     readonly max?: number;
     /** @default 100 */
     readonly firstMs?: number;

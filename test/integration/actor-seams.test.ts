@@ -177,6 +177,25 @@ test('what a handler left behind can not write into a later record', async () =>
   assert.deepEqual(late, ['refused', 'refused', 'refused']);
 });
 
+test('a log that answers a recovery with nothing is asked again later, not taken for the end of the state', async () => {
+  await using harness = await ActorHarness.make({ definition: counting() });
+  await harness.boot();
+  await produce(harness, 3);
+  await harness.feed('events');
+  await harness.actor.checkpoint('asked');
+  await harness.crash();
+  const { client } = harness;
+  const read = client.read.bind(client);
+  client.read = async (request) => {
+    const page = await read({ ...request, maxBytes: 1 });
+    return { ...page, bytes: new ArrayBuffer(0), next: request.from };
+  };
+  await assert.rejects(harness.boot(), (error) => isPartitaError(error, 'LOG_UNAVAILABLE'));
+  client.read = read;
+  const recovered = await harness.boot();
+  assert.equal(recovered.restoredRecords, 3);
+});
+
 test('a record with a timestamp that the dead letter topic refuses gets there all the same', async () => {
   const future = Date.now() + 30 * 86_400_000;
   await using harness = await ActorHarness.make({
