@@ -111,7 +111,7 @@ export class GroupAssignment implements GroupMember {
   onAssign(assignment: Assignment): void {
     const owned = [...assignment.gained, ...assignment.kept];
     this.#assigned = true;
-    const mine = this.#actorsOf(owned).filter((actor) => this.#isPlanned(actor));
+    const mine = this.#actorsOf(owned);
     for (const { plan, partition } of mine) this.#keep(plan, partition);
     this.#rejectForeign(mine);
     this.#redivideCache();
@@ -251,19 +251,6 @@ export class GroupAssignment implements GroupMember {
     return actors.filter(
       ({ plan, partition, inputs }) => inputs === plan.inputs.length && !isBeyondState(plan, partition),
     );
-  }
-
-  /** Added partitions move keys away from their state; without state there is nothing to lose. */
-  #isPlanned({ plan, partition }: { readonly plan: StreamPlan; readonly partition: number }): boolean {
-    if (partition < plan.partitions || plan.changelog === undefined) return true;
-    this.#options.listener.onFatal(
-      new PartitaError(
-        'PARTITIONS_CHANGED',
-        `The inputs of ${plan.stream} had ${plan.partitions} partitions and now have more: their keys would move away from their state.`,
-        { details: { stream: plan.stream, partition, partitions: plan.partitions } },
-      ),
-    );
-    return false;
   }
 
   #rejectForeign(mine: readonly { readonly plan: StreamPlan; readonly partition: number }[]): void {

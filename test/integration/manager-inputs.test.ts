@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import {
   embeddedLog,
+  isPartitaError,
   processorAt,
   StateManager,
   type EmbeddedLog,
@@ -165,4 +166,16 @@ test('a topic that was deleted and created anew is not mistaken for the old one,
   await log.produce('left', letters(9));
   await until(async () => (await values()).length >= 9);
   await until(async () => (await manager.streams.pairs.query('count', { key: 'a' })) === 14);
+});
+
+test('partitions added to one of several inputs fail the stream by that name', async () => {
+  const manager = await start(pairsStream);
+  const failed = new Promise<unknown>((resolve) => {
+    manager.on('failed', ({ error }) => {
+      resolve(error);
+    });
+  });
+  await log.addPartitions('left', 2);
+  const error = await failed;
+  assert.ok(isPartitaError(error, 'PARTITIONS_CHANGED'), String(error));
 });
