@@ -253,14 +253,14 @@ export class OutputBatches {
 
   /** The record is over: its overflow becomes batches of its own, and what is large enough is sealed. */
   #settle(): void {
-    for (const builder of this.#touched) {
+    // Popped one by one: setting an array's length costs a call into the runtime, for every record.
+    for (let builder = this.#touched.pop(); builder !== undefined; builder = this.#touched.pop()) {
       builder.touched = false;
       if (builder.overflow.length > 0) {
         this.#seal(builder, builder.writer);
         for (const writer of builder.overflow.splice(0)) this.#seal(builder, writer);
       } else if (builder.writer.byteLength >= BATCH_BYTES_TARGET) this.#seal(builder, builder.writer);
     }
-    this.#touched.length = 0;
   }
 
   #seal(builder: PartitionBuilder, writer: RecordBatchWriter): void {

@@ -60,6 +60,12 @@ interface Decoder {
   readonly freeze: boolean;
 }
 
+interface InputDecoders {
+  readonly input: string;
+  readonly key: Decoder;
+  readonly value: Decoder;
+}
+
 export class RecordProcessor {
   /** Emits of records. */
   readonly outputs: OutputBatches;
@@ -73,7 +79,9 @@ export class RecordProcessor {
   asyncHandlers = false;
   readonly #options: RecordProcessorOptions;
   readonly #process: AnyDefinition['process'];
-  readonly #decoders = new Map<string, { readonly key: Decoder; readonly value: Decoder }>();
+  readonly #decoders = new Map<string, InputDecoders>();
+  /** Of the lane that went last: nearly always the same. */
+  #lastDecoders: InputDecoders | undefined;
   #recordContext: HandlerContext;
 
   constructor(options: RecordProcessorOptions) {
@@ -93,6 +101,7 @@ export class RecordProcessor {
       if (declared === undefined)
         throw new PartitaError('INVALID_PROCESSOR', `The input ${input} is not declared.`);
       this.#decoders.set(input, {
+        input,
         key: decoderOf(declared.key as Serde<unknown>),
         value: decoderOf(declared.value as Serde<unknown>),
       });
@@ -226,7 +235,8 @@ export class RecordProcessor {
 
   #view(lane: InputLane): RecordView {
     const { reader, spec } = lane;
-    const decoder = this.#decoders.get(spec.input)!;
+    let decoder = this.#lastDecoders;
+    if (decoder?.input !== spec.input) this.#lastDecoders = decoder = this.#decoders.get(spec.input)!;
     const key = decode(decoder.key, 'key', lane, reader.keyStart, reader.keyEnd);
     const value = decode(decoder.value, 'value', lane, reader.valueStart, reader.valueEnd);
     return new RecordView(spec.input, spec.topic, this.#options.spec.id.partition, reader, key, value);

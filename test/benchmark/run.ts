@@ -55,7 +55,7 @@ switch (positionals[0]) {
     await benchRestart(number(values.keys, 1_000_000));
     break;
   case 'guarantees':
-    await guarantees(number(values.pairs, 7), number(values.records, 1_000_000));
+    await guarantees(number(values.pairs, 7), number(values.records, 3_000_000));
     break;
   default:
     throw new Error(`There is no benchmark ${positionals[0]}.`);
