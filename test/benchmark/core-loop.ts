@@ -14,7 +14,10 @@ export function coreLoop(): number {
   const value = Buffer.from(JSON.stringify({ t: 1_767_225_600_000, v: 123, pad: 'x'.repeat(60) }));
   const data = Buffer.concat(Array.from({ length: RECORDS }, () => value));
   const keys = Buffer.from(Array.from({ length: KEYS }, (_, i) => `k${String(i).padStart(7, '0')}`).join(''));
-  const aggregates = new Map<string, { readonly count: number; readonly sum: number; readonly last: number }>();
+  const aggregates = new Map<
+    string,
+    { readonly count: number; readonly sum: number; readonly last: number }
+  >();
   let textBytes = 0;
   const round = (): void => {
     for (let i = 0; i < RECORDS; i++) {
