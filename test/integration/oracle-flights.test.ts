@@ -46,7 +46,7 @@ test('a second run on the same state reprocesses nothing and finds the same', as
   assert.deepEqual(await flights(...state), expected);
   const { stdout } = await promisify(execFile)(process.execPath, [MAIN, ...state]);
   assert.match(stdout, /336776 flights in the topic, 0 of them produced now/);
-  assert.match(stdout, /336776 of 336776 records were in the restored state/);
+  assert.match(stdout, /state restored from 336776 of 336776 records/);
   assert.deepEqual(await flights(...state), expected);
 });
 
