@@ -96,6 +96,8 @@ function inflate(kind: Exclude<Compression, 'none'>, bytes: Buffer, maxBytes: nu
       return result;
     }
     case 'zstd': {
+      // Node 22's own zstd takes nothing for an empty frame.
+      if (bytes.length === 0) throw new Error('there is no frame');
       if (zstdSizeEstimate(bytes) > maxBytes) throw tooLarge(kind, maxBytes);
       const builtIn = (zlib as ZstdOfNode).zstdDecompressSync;
       if (builtIn !== undefined) return builtIn(bytes, { maxOutputLength: Math.max(1, maxBytes) });
