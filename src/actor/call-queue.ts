@@ -86,7 +86,7 @@ export class CallQueue {
   }
 
   committed(): void {
-    for (const waiter of this.#commitWaiters.splice(0)) waiter.resolve(undefined);
+    for (const waiter of this.takeCommitWaiters()) waiter.resolve(undefined);
   }
 
   dropUnstarted(error: (outcome: CommandOutcome) => PartitaError): void {
@@ -96,6 +96,6 @@ export class CallQueue {
   /** Commands whose effects are dropped with the layer. */
   dropUncommitted(error: (outcome: CommandOutcome) => PartitaError): void {
     for (const command of this.takeUncommitted()) command.reject(error('notApplied'));
-    for (const waiter of this.#commitWaiters.splice(0)) waiter.reject(error('notApplied'));
+    for (const waiter of this.takeCommitWaiters()) waiter.reject(error('notApplied'));
   }
 }

@@ -109,7 +109,6 @@ export class Checkpoint {
     this.lifecycle.move('committing');
     const changelogBatches = changelog.length;
     const outcome = await uplink.commit({
-      checkpoint: record === undefined ? undefined : this.#number,
       batches: [...changelog, ...contents.outputs],
       offsets: this.#offsets(contents),
       commands: contents.commands,

@@ -6,7 +6,7 @@
  *
  * created ─► opening ─► recovering ─► running;  any ─► closing ─► closed;  any ─► failed ─► closed
  */
-import type { CheckpointRecord, InputPosition, StoreForm } from '../changelog/checkpoint-record.js';
+import type { CheckpointRecord, StoreForm } from '../changelog/checkpoint-record.js';
 import { decodeCheckpointRecord } from '../changelog/checkpoint-record.js';
 import type { Timer } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
@@ -67,7 +67,6 @@ export class PartitionActor implements ActorApi {
   /** Settles with the flush of the checkpoint under way; never rejects. */
   #flushed: Promise<void> | undefined;
   #lanes: readonly InputLane[] = [];
-  #topicIds: Readonly<Record<string, string>> = {};
   #loop: Promise<void> = Promise.resolve();
   #failure: PartitaError | undefined;
   #closed: Promise<ClosedActor> | undefined;
@@ -82,7 +81,7 @@ export class PartitionActor implements ActorApi {
   #records = 0;
   #checkpointAt = Infinity;
   #asked: CheckpointReason | undefined;
-  #committedPositions: Readonly<Record<string, number>> = {};
+  #committedPositions: CheckpointRecord['positions'] = {};
   #lastCommitAt = 0;
   #reset = false;
   // At-least-once outputs that left:
@@ -132,7 +131,6 @@ export class PartitionActor implements ActorApi {
         restoredBytes: recovered.restoredBytes,
         rebuilt: recovered.rebuilt,
         durationMs: clock.monotonic() - startedAt,
-        checkpoint: this.#spec.changelog === undefined ? undefined : recovered.checkpoint.number,
       };
     } catch (error) {
       throw await this.#abandon(error);
@@ -263,7 +261,6 @@ export class PartitionActor implements ActorApi {
       stores,
       last: recovered.checkpoint,
     });
-    this.#topicIds = Object.fromEntries(spec.inputs.map(({ topic, topicId }) => [topic, topicId]));
     this.#lanes = spec.inputs
       .map(
         (input) =>
@@ -275,7 +272,7 @@ export class PartitionActor implements ActorApi {
           ),
       )
       .sort((a, b) => (a.spec.topic < b.spec.topic ? -1 : 1));
-    this.#committedPositions = this.#positionNumbers();
+    this.#committedPositions = this.#positions();
     this.#lastCommitAt = clock.monotonic();
     await definition.init?.({
       config: this.#config,
@@ -485,12 +482,12 @@ export class PartitionActor implements ActorApi {
   /** Freezes now; the promise settles with the flush and never rejects: a failure ends the actor. */
   #startCheckpoint(reason: CheckpointReason): Promise<void> {
     const processor = this.#processor!;
-    const exactlyOnce = this.#spec.options.guarantee === 'exactly-once';
-    if (!exactlyOnce) this.#sendOutputs();
+    this.#sendOutputs();
+    const positions = this.#positions();
     const commands = this.#calls.takeUncommitted();
     const contents = {
       reason,
-      positions: this.#positions(),
+      positions,
       eventClock: processor.eventClock,
       outputs: processor.commandOutputs.take(),
       commands: commands.map(({ call, result }) => ({ seq: call.seq, result })),
@@ -501,7 +498,7 @@ export class PartitionActor implements ActorApi {
     this.#records = 0;
     this.#checkpointAt = Infinity;
     this.#reset = false;
-    this.#committedPositions = this.#positionNumbers();
+    this.#committedPositions = positions;
     this.#lastCommitAt = this.#environment.clock.monotonic();
     const run = this.#checkpoint!.run(contents, () => {
       for (const command of commands) command.resolve(command.result);
@@ -537,26 +534,22 @@ export class PartitionActor implements ActorApi {
     );
   }
 
-  #positions(): Record<string, InputPosition> {
+  #positions(): CheckpointRecord['positions'] {
     return Object.fromEntries(
-      this.#lanes.map(({ spec, position }) => [
-        spec.topic,
-        { topicId: this.#topicIds[spec.topic]!, offset: position },
-      ]),
+      this.#lanes.map(({ spec: { topic, topicId }, position }) => [topic, { topicId, offset: position }]),
     );
-  }
-
-  #positionNumbers(): Record<string, number> {
-    return Object.fromEntries(this.#lanes.map(({ spec, position }) => [spec.topic, position]));
   }
 
   #positionsMoved(): boolean {
     for (const { spec, position } of this.#lanes)
-      if (position !== this.#committedPositions[spec.topic]) return true;
+      if (position !== this.#committedPositions[spec.topic]?.offset) return true;
     return false;
   }
 
-  /** At-least-once: what records emitted leaves now, outside the transaction; the next checkpoint awaits the answer. */
+  /**
+   * At-least-once: what records emitted leaves now, outside the transaction; the next checkpoint awaits the answer. Under
+   * exactly-once there is nothing to do: all outputs wait for the transaction.
+   */
   #sendOutputs(): void {
     const { outputs, commandOutputs } = this.#processor!;
     if (outputs === commandOutputs || outputs.records === 0) return;

@@ -137,8 +137,7 @@ export class RecordProcessor {
   /** Runs a command. Rejects with its error after rolling it back; throws synchronously only what ends the actor. */
   async command(call: CommandCall): Promise<unknown> {
     const { state, definition, spec, clock } = this.#options;
-    const handlers = definition.commands ?? {};
-    const handler = Object.hasOwn(handlers, call.name) ? handlers[call.name] : undefined;
+    const handler = handlerNamed(definition.commands, call.name);
     if (handler === undefined)
       throw new PartitaError('UNKNOWN_COMMAND', `The stream ${spec.id.stream} has no command ${call.name}.`);
     state?.savepoint();
@@ -153,12 +152,7 @@ export class RecordProcessor {
       state?.rollback();
       this.commandOutputs.rollback();
       if (isFatal(error)) throw error;
-      throw isPartitaError(error)
-        ? error
-        : new PartitaError('HANDLER_FAILED', `The command ${call.name} failed: ${describeError(error)}`, {
-            cause: error,
-            details: { command: call.name, stream: spec.id.stream, partition: spec.id.partition },
-          });
+      throw callFailed('command', call.name, spec, error);
     } finally {
       scope.open = false;
       if (state !== undefined) this.#checkState(state);
@@ -167,8 +161,7 @@ export class RecordProcessor {
 
   async query(call: QueryCall): Promise<unknown> {
     const { state, definition, spec, config, clock } = this.#options;
-    const handlers = definition.queries ?? {};
-    const handler = Object.hasOwn(handlers, call.name) ? handlers[call.name] : undefined;
+    const handler = handlerNamed(definition.queries, call.name);
     if (handler === undefined)
       throw new PartitaError('UNKNOWN_QUERY', `The stream ${spec.id.stream} has no query ${call.name}.`);
     const scope = new RecordScope();
@@ -185,12 +178,7 @@ export class RecordProcessor {
       const what = `The query ${call.name} of ${spec.id.stream}-${String(spec.id.partition)}`;
       return await Deadline.after(clock, call.timeoutMs).race(answer, what);
     } catch (error) {
-      throw isPartitaError(error)
-        ? error
-        : new PartitaError('HANDLER_FAILED', `The query ${call.name} failed: ${describeError(error)}`, {
-            cause: error,
-            details: { query: call.name, stream: spec.id.stream, partition: spec.id.partition },
-          });
+      throw callFailed('query', call.name, spec, error);
     } finally {
       scope.open = false;
     }
@@ -249,7 +237,7 @@ export class RecordProcessor {
 
   /** Rolls the record back and does what the policy says. */
   #onError(lane: InputLane, error: unknown, clockBefore: number): void | Promise<void> {
-    const { state, definition, spec, uplink } = this.#options;
+    const { state, definition, spec } = this.#options;
     if (state !== undefined) this.#checkState(state);
     if (isFatal(error)) throw error;
     state?.rollback();
@@ -265,9 +253,7 @@ export class RecordProcessor {
       timestamp,
     });
     if (decision === 'skip') {
-      this.skipped++;
-      uplink.event({ type: 'skipped', topic, offset, error });
-      lane.advance();
+      this.#skip(lane, error);
       return;
     }
     if (decision === 'fail')
@@ -324,10 +310,38 @@ export class RecordProcessor {
         ['partita.error.message', describeError(error).slice(0, 1000)],
       ],
     });
+    this.#skip(lane, error);
+  }
+
+  /** Leaves the failed record behind. */
+  #skip(lane: InputLane, error: unknown): void {
     this.skipped++;
-    uplink.event({ type: 'skipped', topic: lane.spec.topic, offset: reader.offset, error });
+    const { offset } = lane.reader;
+    this.#options.uplink.event({ type: 'skipped', topic: lane.spec.topic, offset, error });
     lane.advance();
   }
+}
+
+/** The handler that the processor itself declares under this name. */
+function handlerNamed(
+  handlers: AnyDefinition['commands'],
+  name: string,
+): NonNullable<AnyDefinition['commands']>[string] | undefined {
+  return handlers !== undefined && Object.hasOwn(handlers, name) ? handlers[name] : undefined;
+}
+
+/** What the caller of a command or query gets for what its handler threw. */
+function callFailed(
+  kind: 'command' | 'query',
+  name: string,
+  { id }: ActorSpec,
+  error: unknown,
+): PartitaError {
+  if (isPartitaError(error)) return error;
+  return new PartitaError('HANDLER_FAILED', `The ${kind} ${name} failed: ${describeError(error)}`, {
+    cause: error,
+    details: { [kind]: name, ...id },
+  });
 }
 
 function decoderOf(serde: Serde<unknown>): Decoder {

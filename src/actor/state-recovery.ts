@@ -3,6 +3,7 @@
  * changelog page by page into the database, reconcile the positions. The decisions are pure functions in
  * `changelog/recovery-decision.ts`; this shell reads, writes and reports progress, and stops within a page when asked.
  */
+import { compareBytes } from '../codec/keys.js';
 import { readBatchHeader } from '../codec/record-batch-header.js';
 import { RecordReader } from '../codec/record-batch-reader.js';
 import {
@@ -382,9 +383,7 @@ function ignore(): void {
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.byteLength !== b.byteLength) return false;
-  for (let i = 0; i < a.byteLength; i++) if (a[i] !== b[i]) return false;
-  return true;
+  return a.byteLength === b.byteLength && compareBytes(a, b) === 0;
 }
 
 function newestOf(committed: readonly (CommittedOffset | undefined)[]): CheckpointId | undefined {

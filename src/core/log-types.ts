@@ -87,3 +87,22 @@ export interface LogPage {
   readonly aborted: readonly AbortedTransaction[];
   readonly bounds: PartitionBounds;
 }
+
+/** A run of one partition's batches, for an actor's mailbox. */
+export interface Chunk {
+  readonly topic: string;
+  /** The epoch of the assignment or actor it is meant for; the receiver drops a stale one. */
+  readonly epoch: number;
+  /** Whole batches; empty for an empty fetch. The first batch may begin before `from`. */
+  readonly bytes: ArrayBuffer;
+  /** The position that was fetched from: records below it are to be skipped. */
+  readonly from: number;
+  /** The position after the last batch of `bytes`; `from` if it is empty. */
+  readonly next: number;
+  /** Aborted transactions that overlap `bytes`. */
+  readonly aborted: readonly AbortedTransaction[];
+  readonly lastStable: number;
+  readonly highWatermark: number;
+  /** Which fetch brought it: strictly rising per session in the order in which fetches were sent. */
+  readonly fetch: number;
+}

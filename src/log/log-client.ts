@@ -5,7 +5,7 @@
  * The value types that also cross to the workers live in `threads/protocol.ts` and `core/log-types.ts`.
  */
 import type {
-  AbortedTransaction,
+  Chunk,
   CommitOutcome,
   CommitRequest,
   CommittedOffset,
@@ -34,24 +34,9 @@ export interface LogTopics {
   bounds(partitions: readonly TopicPartition[]): Promise<readonly PartitionBounds[]>;
 }
 
-/** A run of one partition's batches as a member receives it; the member owns `bytes` (it may transfer them). */
-export interface FetchedChunk {
-  readonly topic: string;
+/** A chunk as it was fetched; the member owns its `bytes` (it may transfer them). */
+export interface FetchedChunk extends Chunk {
   readonly partition: number;
-  /** The epoch of the assignment under which it was fetched; the receiver drops a stale one. */
-  readonly epoch: number;
-  /** Whole batches; empty for an empty fetch. The first batch may begin before `from`. */
-  readonly bytes: ArrayBuffer;
-  /** The position that was fetched from: records below it are to be skipped. */
-  readonly from: number;
-  /** The position after the last batch of `bytes`; `from` if it is empty. */
-  readonly next: number;
-  /** Aborted transactions that overlap `bytes`. */
-  readonly aborted: readonly AbortedTransaction[];
-  readonly lastStable: number;
-  readonly highWatermark: number;
-  /** Which fetch brought it: strictly rising per session in the order in which fetches were sent. */
-  readonly fetch: number;
 }
 
 export interface Assignment {

@@ -103,29 +103,17 @@ export class PartitionRouter {
 
   #send(lane: Lane, chunk: FetchedChunk, onSettled: () => void): void {
     const { route } = lane;
-    route.api
-      .process({
-        topic: chunk.topic,
-        epoch: route.epoch,
-        bytes: chunk.bytes,
-        from: chunk.from,
-        next: chunk.next,
-        aborted: chunk.aborted,
-        lastStable: chunk.lastStable,
-        highWatermark: chunk.highWatermark,
-        fetch: chunk.fetch,
-      })
-      .then(
-        ({ accepted }) => {
-          onSettled();
-          // A chunk that the actor in charge does not want leaves a gap which no later chunk can close.
-          if (!accepted && this.#current(lane)) route.onError(refused(chunk));
-        },
-        (error: unknown) => {
-          onSettled();
-          if (this.#current(lane)) route.onError(error);
-        },
-      );
+    route.api.process({ ...chunk, epoch: route.epoch }).then(
+      ({ accepted }) => {
+        onSettled();
+        // A chunk that the actor in charge does not want leaves a gap which no later chunk can close.
+        if (!accepted && this.#current(lane)) route.onError(refused(chunk));
+      },
+      (error: unknown) => {
+        onSettled();
+        if (this.#current(lane)) route.onError(error);
+      },
+    );
   }
 
   /** Half of the credit must be back: a partition that is resumed for every chunk would fetch in crumbs. */

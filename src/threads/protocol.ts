@@ -5,7 +5,7 @@
  * `manager/actor-uplink.ts`. All of it is structured-cloneable; buffers are transferred and gone.
  */
 import type {
-  AbortedTransaction,
+  Chunk,
   CommitOutcome,
   CommittedOffset,
   LogBatch,
@@ -15,6 +15,8 @@ import type {
   TopicLimits,
 } from '../core/log-types.js';
 import type { EngineKind } from '../core/engine-kind.js';
+
+export type { Chunk };
 
 export interface ActorId {
   readonly stream: string;
@@ -109,21 +111,6 @@ export interface RecoveredActor {
   readonly restoredBytes: number;
   readonly rebuilt: string | undefined;
   readonly durationMs: number;
-  /** Number of the last committed checkpoint: settles what was in doubt before. `undefined` for a stateless actor. */
-  readonly checkpoint: number | undefined;
-}
-
-/** A chunk for an actor's mailbox: see FetchedChunk of the port. */
-export interface Chunk {
-  readonly topic: string;
-  readonly epoch: number;
-  readonly bytes: ArrayBuffer;
-  readonly from: number;
-  readonly next: number;
-  readonly aborted: readonly AbortedTransaction[];
-  readonly lastStable: number;
-  readonly highWatermark: number;
-  readonly fetch: number;
 }
 
 /** `accepted: false`: stale epoch or not the next position; nothing of it was processed. */
@@ -195,8 +182,6 @@ export interface ActorStats {
 }
 
 export interface ActorCommit {
-  /** Number of the checkpoint it is; `undefined` for a stateless actor. */
-  readonly checkpoint: number | undefined;
   readonly batches: readonly LogBatch[];
   readonly offsets: readonly OffsetCommit[];
   /** Commands with ack `committed` whose effects it holds: acknowledged on the main thread at the commit. */

@@ -1,26 +1,15 @@
 /** What goes wrong around the manager: lost answers, handlers that throw or hang, starts that can't, late stops. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import {
-  embeddedLog,
-  isPartitaError,
-  processorAt,
-  StateManager,
-  type EmbeddedLog,
-  type ErrorCode,
-  type ManagerOptions,
-  type Streams,
-} from '../../src/index.js';
+import { isPartitaError, processorAt, type EmbeddedLog } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type totals from '../fixtures/totals-processor.js';
 import type unruly from '../fixtures/unruly-processor.js';
+import { code, ManagerDesk } from '../support/manager-desk.js';
 
 const totalsStream = {
   totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
@@ -29,6 +18,7 @@ const unrulyStream = {
   orders: processorAt<typeof unruly>(new URL('../fixtures/unruly-processor.js', import.meta.url)),
 };
 
+let desk: ManagerDesk;
 let log: EmbeddedLog;
 let stateDir: string;
 /** What the next commit that carries records meets. */
@@ -45,12 +35,11 @@ const faults: LogFaults = {
     return 'lost';
   },
 };
-const managers: StateManager[] = [];
 
 beforeEach(async () => {
   nextCommit = 'fine';
-  stateDir = await mkdtemp(join(tmpdir(), 'partita-failures-'));
-  log = await embeddedLog({ faults });
+  desk = await ManagerDesk.open({ workers: 2, restarts: { max: 3, firstMs: 5, maxMs: 20 } }, { faults });
+  ({ log, stateDir } = desk);
   for (const [topic, partitions] of [
     ['amounts', 2],
     ['totals', 1],
@@ -59,40 +48,9 @@ beforeEach(async () => {
     await log.createTopic({ topic, partitions });
 });
 
-afterEach(async () => {
-  await Promise.allSettled(managers.splice(0).map((manager) => manager.stop({ deadlineMs: 3_000 })));
-  await log.close();
-  await rm(stateDir, { recursive: true, force: true });
-  assert.deepEqual(heldDirectories(), []);
-});
+afterEach(() => desk.close());
 
-async function start<R extends Streams>(
-  streams: R,
-  options: Partial<ManagerOptions<R>> = {},
-): Promise<StateManager<R>> {
-  const manager = await StateManager.start({
-    group: 'g',
-    streams,
-    log,
-    stateDir,
-    workers: 2,
-    checkpoint: { intervalMs: 20 },
-    restarts: { max: 3, firstMs: 5, maxMs: 20 },
-    ...options,
-  });
-  managers.push(manager);
-  return manager;
-}
-
-const code =
-  (...codes: ErrorCode[]) =>
-  (error: unknown): boolean => {
-    assert.ok(
-      codes.some((each) => isPartitaError(error, each)),
-      String(error),
-    );
-    return true;
-  };
+const start: ManagerDesk['start'] = (streams, options) => desk.start(streams, options);
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + 8_000;

@@ -1,33 +1,22 @@
 /** What inputs may hold: only aborted records, an open transaction, no timestamps, records larger than every bound. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
-import {
-  embeddedLog,
-  isPartitaError,
-  processorAt,
-  StateManager,
-  type EmbeddedLog,
-  type ManagerOptions,
-  type Streams,
-} from '../../src/index.js';
+import { isPartitaError, processorAt, type EmbeddedLog } from '../../src/index.js';
 import type pairs from '../fixtures/pairs-processor.js';
+import { ManagerDesk } from '../support/manager-desk.js';
 
 const pairsStream = {
   pairs: processorAt<typeof pairs>(new URL('../fixtures/pairs-processor.js', import.meta.url)),
 };
 
+let desk: ManagerDesk;
 let log: EmbeddedLog;
-let stateDir: string;
-const managers: StateManager[] = [];
 
 beforeEach(async () => {
-  stateDir = await mkdtemp(join(tmpdir(), 'partita-inputs-'));
-  log = await embeddedLog();
+  desk = await ManagerDesk.open();
+  ({ log } = desk);
   for (const topic of ['left', 'right'])
     await log.createTopic({ topic, partitions: 1, configs: { 'max.message.bytes': String(8 << 20) } });
   await log.createTopic({
@@ -37,28 +26,9 @@ beforeEach(async () => {
   });
 });
 
-afterEach(async () => {
-  await Promise.allSettled(managers.splice(0).map((manager) => manager.stop({ deadlineMs: 3_000 })));
-  await log.close();
-  await rm(stateDir, { recursive: true, force: true });
-});
+afterEach(() => desk.close());
 
-async function start<R extends Streams>(
-  streams: R,
-  options: Partial<ManagerOptions<R>> = {},
-): Promise<StateManager<R>> {
-  const manager = await StateManager.start({
-    group: 'g',
-    streams,
-    log,
-    stateDir,
-    workers: 1,
-    checkpoint: { intervalMs: 20 },
-    ...options,
-  });
-  managers.push(manager);
-  return manager;
-}
+const start: ManagerDesk['start'] = (streams, options) => desk.start(streams, options);
 
 async function aborted(topic: string, count: number): Promise<void> {
   const writer = new RecordBatchWriter();

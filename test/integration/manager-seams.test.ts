@@ -1,23 +1,13 @@
 /** Where the manager, its actors and the log meet: streams without state, asked commits, added partitions, odd values. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  embeddedLog,
-  isPartitaError,
-  processorAt,
-  StateManager,
-  type EmbeddedLog,
-  type ErrorCode,
-  type ManagerOptions,
-  type Streams,
-} from '../../src/index.js';
+import { isPartitaError, processorAt, type EmbeddedLog } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import type forward from '../fixtures/forward-processor.js';
 import type totals from '../fixtures/totals-processor.js';
+import { code, ManagerDesk } from '../support/manager-desk.js';
 
 const totalsStream = {
   totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
@@ -26,6 +16,7 @@ const lettersStream = {
   letters: processorAt<typeof forward>(new URL('../fixtures/forward-processor.js', import.meta.url)),
 };
 
+let desk: ManagerDesk;
 let log: EmbeddedLog;
 let stateDir: string;
 /** How long each init of a transactional id takes. */
@@ -40,12 +31,11 @@ const faults: LogFaults = {
     return 'lost';
   },
 };
-const managers: StateManager[] = [];
 
 beforeEach(async () => {
   initMs = lost = 0;
-  stateDir = await mkdtemp(join(tmpdir(), 'partita-seams-'));
-  log = await embeddedLog({ faults });
+  desk = await ManagerDesk.open({ restarts: { max: 3, firstMs: 5, maxMs: 20 } }, { faults });
+  ({ log, stateDir } = desk);
   for (const [topic, partitions] of [
     ['amounts', 2],
     ['totals', 1],
@@ -55,34 +45,9 @@ beforeEach(async () => {
     await log.createTopic({ topic, partitions });
 });
 
-afterEach(async () => {
-  await Promise.allSettled(managers.splice(0).map((manager) => manager.stop({ deadlineMs: 3_000 })));
-  await log.close();
-  await rm(stateDir, { recursive: true, force: true });
-});
+afterEach(() => desk.close());
 
-async function start<R extends Streams>(
-  streams: R,
-  options: Partial<ManagerOptions<R>> = {},
-): Promise<StateManager<R>> {
-  const manager = await StateManager.start({
-    group: 'g',
-    streams,
-    log,
-    stateDir,
-    workers: 1,
-    checkpoint: { intervalMs: 20 },
-    restarts: { max: 3, firstMs: 5, maxMs: 20 },
-    ...options,
-  });
-  managers.push(manager);
-  return manager;
-}
-
-const code = (expected: ErrorCode) => (error: unknown) => {
-  assert.ok(isPartitaError(error, expected), String(error));
-  return true;
-};
+const start: ManagerDesk['start'] = (streams, options) => desk.start(streams, options);
 
 async function values(topic: string): Promise<string[]> {
   const found: string[] = [];

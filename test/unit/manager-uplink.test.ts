@@ -34,7 +34,7 @@ test('a commit that is not answered when its actor has ended is in doubt, not un
   });
   await uplink.init();
   const offsets = [{ topic: 'in', partition: 0, offset: 5, metadata: '0:1' }];
-  const commit = uplink.commit({ checkpoint: 1, batches: [], offsets, commands: [{ seq: 3, result: 'x' }] });
+  const commit = uplink.commit({ batches: [], offsets, commands: [{ seq: 3, result: 'x' }] });
   const retired = assert.rejects(uplink.retire());
   await clock.advanceAsync(200);
   await retired;
