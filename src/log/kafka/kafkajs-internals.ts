@@ -1,0 +1,357 @@
+/**
+ * The only place that reaches into kafkajs: its broker connections (sockets, TLS, SASL, framing, time-outs, throttling)
+ * and the requests that it encodes well. kafkajs is pinned to 2.2.4 and frozen upstream, so these paths are stable;
+ * another version is refused here, and a test says so. What Partita encodes itself is in `wire/`; who connects to which
+ * broker is `cluster.ts`.
+ */
+import { createRequire } from 'node:module';
+import type { ConnectionOptions } from 'node:tls';
+import type { SASLOptions } from 'kafkajs';
+import { PartitaError } from '../../core/errors.js';
+
+export const KAFKAJS_VERSION = '2.2.4';
+
+/** A request of our own, as kafkajs' connections send it: the body after the request header. */
+export interface WireRequest<T> {
+  readonly apiKey: number;
+  readonly apiVersion: number;
+  readonly apiName: string;
+  readonly body: Buffer;
+  decode(payload: Buffer): T;
+  /** Longer than the connection's own time-out, for long polls. */
+  readonly requestTimeoutMs?: number;
+}
+
+/** What a fetch asks of one partition. */
+export interface FetchPartition {
+  readonly partition: number;
+  readonly fetchOffset: number;
+  readonly maxBytes: number;
+}
+
+export interface FetchRequest {
+  readonly isolationLevel: 0 | 1;
+  readonly maxWaitTime: number;
+  readonly minBytes: number;
+  readonly maxBytes: number;
+  readonly topics: readonly { readonly topic: string; readonly partitions: readonly FetchPartition[] }[];
+}
+
+interface OffsetTopics {
+  readonly topic: string;
+  readonly partitions: readonly {
+    readonly partition: number;
+    readonly offset: string;
+    readonly metadata: string;
+  }[];
+}
+
+interface Fenceable {
+  readonly transactionalId: string;
+  readonly producerId: string;
+  readonly producerEpoch: number;
+}
+
+/** The requests of kafkajs that are used as they are. Each rejects with an error that has Kafka's `type` and `code`. */
+export interface Requests {
+  heartbeat(request: { groupId: string; groupGenerationId: number; memberId: string }): Promise<unknown>;
+  findGroupCoordinator(request: { groupId: string; coordinatorType: 0 | 1 }): Promise<{
+    readonly coordinator: { readonly nodeId: number; readonly host: string; readonly port: number };
+  }>;
+  joinGroup(request: {
+    groupId: string;
+    sessionTimeout: number;
+    rebalanceTimeout: number;
+    memberId: string;
+    protocolType: string;
+    groupProtocols: readonly { readonly name: string; readonly metadata: Buffer }[];
+  }): Promise<{
+    readonly generationId: number;
+    readonly groupProtocol: string;
+    readonly leaderId: string;
+    readonly memberId: string;
+    readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[];
+  }>;
+  syncGroup(request: {
+    groupId: string;
+    generationId: number;
+    memberId: string;
+    groupAssignment: readonly { readonly memberId: string; readonly memberAssignment: Buffer }[];
+  }): Promise<{ readonly memberAssignment: Buffer }>;
+  leaveGroup(request: { groupId: string; memberId: string }): Promise<unknown>;
+  listOffsets(request: {
+    replicaId: number;
+    isolationLevel: 0 | 1;
+    topics: readonly {
+      readonly topic: string;
+      readonly partitions: readonly { readonly partition: number; readonly timestamp: number }[];
+    }[];
+  }): Promise<{
+    readonly responses: readonly {
+      readonly topic: string;
+      readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
+    }[];
+  }>;
+  createTopics(request: {
+    topics: readonly {
+      readonly topic: string;
+      readonly numPartitions: number;
+      readonly replicationFactor: number;
+      readonly replicaAssignment: readonly never[];
+      readonly configEntries: readonly { readonly name: string; readonly value: string }[];
+    }[];
+    validateOnly: boolean;
+    timeout: number;
+  }): Promise<unknown>;
+  describeConfigs(request: {
+    resources: readonly { readonly type: number; readonly name: string }[];
+    includeSynonyms: boolean;
+  }): Promise<{
+    readonly resources: readonly {
+      readonly resourceName: string;
+      readonly configEntries: readonly { readonly configName: string; readonly configValue: string | null }[];
+    }[];
+  }>;
+  deleteRecords(request: {
+    topics: readonly {
+      readonly topic: string;
+      readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
+    }[];
+  }): Promise<unknown>;
+  initProducerId(request: {
+    transactionalId: string | null;
+    transactionTimeout: number;
+  }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>;
+  addPartitionsToTxn(
+    request: Fenceable & {
+      topics: readonly { readonly topic: string; readonly partitions: readonly number[] }[];
+    },
+  ): Promise<unknown>;
+  addOffsetsToTxn(request: Fenceable & { groupId: string }): Promise<unknown>;
+  txnOffsetCommit(
+    request: Fenceable & { groupId: string; topics: readonly OffsetTopics[] },
+  ): Promise<unknown>;
+  endTxn(request: Fenceable & { transactionResult: boolean }): Promise<unknown>;
+}
+
+export type ApiVersionRanges = Readonly<
+  Record<number, { readonly minVersion: number; readonly maxVersion: number }>
+>;
+
+/** A broker of kafkajs over one connection. */
+interface KafkajsBroker extends Requests {
+  versions: ApiVersionRanges | null;
+  connect(): Promise<void>;
+}
+
+interface KafkajsConnection {
+  isConnected(): boolean;
+  isAuthenticated(): boolean;
+  connect(): Promise<unknown>;
+  disconnect(): Promise<unknown>;
+  authenticate(): Promise<void>;
+  getSupportAuthenticationProtocol(): boolean | null;
+  setSupportAuthenticationProtocol(isSupported: boolean): void;
+  setVersions(versions: ApiVersionRanges): void;
+  rejectRequests(error: Error): void;
+  send(request: object): Promise<unknown>;
+  socket?: { destroy(): void };
+}
+
+/** kafkajs' own logger, reduced to where its sentences go. Its extra fields may hold payloads and are dropped. */
+export interface KafkajsLogger {
+  namespace(): KafkajsLogger;
+  debug(message: string): void;
+  info(message: string): void;
+  warn(message: string): void;
+  error(message: string): void;
+}
+
+export interface ConnectionSettings {
+  readonly host: string;
+  readonly port: number;
+  readonly clientId: string;
+  readonly ssl: ConnectionOptions | undefined;
+  readonly sasl: SASLOptions | undefined;
+  readonly connectionTimeoutMs: number;
+  readonly authenticationTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly logger: KafkajsLogger;
+}
+
+/** One connection to one broker. */
+export interface BrokerConnection {
+  readonly requests: Requests;
+  readonly versions: ApiVersionRanges;
+  readonly isConnected: boolean;
+  /** Connects, learns the broker's versions, and authenticates. Rejects with kafkajs' error. */
+  connect(): Promise<void>;
+  /** Rejects with kafkajs' connection errors only: what the broker answered is in the decoded result. */
+  send<T>(request: WireRequest<T>): Promise<T>;
+  /** A fetch whose answer is handed to `decode` as bytes. */
+  fetch<T>(request: FetchRequest, decode: (payload: Buffer) => T): Promise<T>;
+  /** What is under way rejects. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface Kafkajs {
+  connection(settings: ConnectionSettings): BrokerConnection;
+  /** Kafka's name of an error code; `UNKNOWN_<code>` for one that kafkajs does not know. */
+  errorType(code: number): string;
+}
+
+let loaded: Kafkajs | undefined;
+
+/** Loads kafkajs. Rejects LOG_UNSUPPORTED for another version than the pinned one. */
+export async function loadKafkajs(): Promise<Kafkajs> {
+  return (loaded ??= load());
+}
+
+const FETCH_VERSION = 11;
+
+function load(): Kafkajs {
+  const require = createRequire(import.meta.url);
+  const { version } = require('kafkajs/package.json') as { version: string };
+  if (version !== KAFKAJS_VERSION)
+    throw new PartitaError(
+      'LOG_UNSUPPORTED',
+      `Partita needs kafkajs ${KAFKAJS_VERSION} exactly and found ${version}: its internals are used.`,
+      { details: { expected: KAFKAJS_VERSION, found: version } },
+    );
+  const Broker = require('kafkajs/src/broker') as new (options: object) => KafkajsBroker;
+  const Connection = require('kafkajs/src/network/connection') as new (options: object) => KafkajsConnection;
+  const socketFactory = require('kafkajs/src/network/socketFactory') as () => object;
+  const { failure, createErrorFromCode } = require('kafkajs/src/protocol/error') as {
+    failure: (code: number) => boolean;
+    createErrorFromCode: (code: number) => { readonly type: string; readonly code: number };
+  };
+  const fetch = require('kafkajs/src/protocol/requests/fetch') as {
+    protocol(options: { version: number }): (request: object) => { request: object; requestTimeout: number };
+  };
+  const { KafkaJSConnectionClosedError } = require('kafkajs/src/errors') as {
+    KafkaJSConnectionClosedError: new (message: string, at: { host: string; port: number }) => Error;
+  };
+  const makeFetch = fetch.protocol({ version: FETCH_VERSION });
+
+  return {
+    errorType: (code) => {
+      if (!failure(code)) return 'NONE';
+      const error = createErrorFromCode(code);
+      return error.code === code ? error.type : `UNKNOWN_${code}`;
+    },
+    connection(settings) {
+      const connection = new Connection(connectionOptions(settings, socketFactory()));
+      const drop = async (reason: string): Promise<void> => {
+        connection.rejectRequests(new KafkaJSConnectionClosedError(reason, settings));
+        await connection.disconnect();
+        connection.socket?.destroy();
+      };
+      const send = async (request: object): Promise<unknown> => {
+        try {
+          return await connection.send(request);
+        } catch (error) {
+          // A broker that does not answer in time is frozen or gone, and answers come in order: nothing else will come.
+          if ((error as Error).name === 'KafkaJSRequestTimeoutError') await drop('A request timed out');
+          throw error;
+        }
+      };
+      const pool = singleConnectionPool(connection, settings, send, drop);
+      const broker = new Broker({
+        connectionPool: pool,
+        logger: settings.logger,
+        authenticationTimeout: settings.authenticationTimeoutMs,
+        allowAutoTopicCreation: false,
+      });
+      return {
+        requests: broker,
+        get versions() {
+          return broker.versions ?? {};
+        },
+        get isConnected() {
+          return connection.isConnected() && (settings.sasl === undefined || connection.isAuthenticated());
+        },
+        async connect() {
+          // A broker that was away may have come back as another version.
+          if (!connection.isConnected()) broker.versions = null;
+          await broker.connect();
+        },
+        send: async <T>(request: WireRequest<T>) => (await send(wireRequest(request))) as T,
+        fetch: async <T>(request: FetchRequest, decode: (payload: Buffer) => T) =>
+          (await send({
+            ...makeFetch({ replicaId: -1, rackId: '', ...request }),
+            response: responseOf(decode),
+            requestTimeout: request.maxWaitTime + settings.requestTimeoutMs,
+          })) as T,
+        close: () => drop('The client was closed'),
+      };
+    },
+  };
+}
+
+/** kafkajs' brokers expect a pool of two connections; ours has one, so that it is known what shares a connection. */
+function singleConnectionPool(
+  connection: KafkajsConnection,
+  settings: ConnectionSettings,
+  send: (request: object) => Promise<unknown>,
+  drop: (reason: string) => Promise<void>,
+): object {
+  return {
+    host: settings.host,
+    port: settings.port,
+    rack: null,
+    sasl: settings.sasl,
+    connectionTimeout: settings.connectionTimeoutMs,
+    isConnected: () => connection.isConnected(),
+    isAuthenticated: () => connection.isAuthenticated(),
+    getConnection: async () => {
+      if (!connection.isConnected()) await connection.connect();
+      return connection;
+    },
+    setVersions: (versions: ApiVersionRanges) => {
+      connection.setVersions(versions);
+    },
+    setSupportAuthenticationProtocol: (isSupported: boolean) => {
+      connection.setSupportAuthenticationProtocol(isSupported);
+    },
+    send,
+    destroy: () => drop('The connection was closed'),
+  };
+}
+
+function connectionOptions(settings: ConnectionSettings, socketFactory: object): object {
+  return {
+    host: settings.host,
+    port: settings.port,
+    clientId: settings.clientId,
+    ssl: settings.ssl ?? null,
+    // kafkajs caches its authenticator on this object: each connection has its own.
+    sasl: settings.sasl === undefined ? null : { ...settings.sasl },
+    connectionTimeout: settings.connectionTimeoutMs,
+    requestTimeout: settings.requestTimeoutMs,
+    enforceRequestTimeout: true,
+    maxInFlightRequests: null,
+    socketFactory,
+    logger: settings.logger,
+  };
+}
+
+function wireRequest<T>(request: WireRequest<T>): object {
+  const { apiKey, apiVersion, apiName, body, requestTimeoutMs } = request;
+  return {
+    request: {
+      apiKey,
+      apiVersion,
+      apiName,
+      expectResponse: () => true,
+      // What kafkajs takes for an encoder.
+      encode: async () => ({ buf: body, buffer: body }),
+    },
+    response: responseOf((payload) => request.decode(payload)),
+    requestTimeout: requestTimeoutMs ?? null,
+    logResponseError: false,
+  };
+}
+
+function responseOf(decode: (payload: Buffer) => unknown): object {
+  return { decode: async (payload: Buffer) => decode(payload), parse: async (decoded: unknown) => decoded };
+}
