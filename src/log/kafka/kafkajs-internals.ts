@@ -92,17 +92,6 @@ export interface Requests {
       readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
     }[];
   }>;
-  createTopics(request: {
-    topics: readonly {
-      readonly topic: string;
-      readonly numPartitions: number;
-      readonly replicationFactor: number;
-      readonly replicaAssignment: readonly never[];
-      readonly configEntries: readonly { readonly name: string; readonly value: string }[];
-    }[];
-    validateOnly: boolean;
-    timeout: number;
-  }): Promise<unknown>;
   describeConfigs(request: {
     resources: readonly { readonly type: number; readonly name: string }[];
     includeSynonyms: boolean;
@@ -112,12 +101,6 @@ export interface Requests {
       readonly configEntries: readonly { readonly configName: string; readonly configValue: string | null }[];
     }[];
   }>;
-  deleteRecords(request: {
-    topics: readonly {
-      readonly topic: string;
-      readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
-    }[];
-  }): Promise<unknown>;
   initProducerId(request: {
     transactionalId: string | null;
     transactionTimeout: number;
