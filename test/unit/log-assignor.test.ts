@@ -4,13 +4,14 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { assign, type AssignorMember } from '../../src/log/embedded/assignor.js';
+import { assign, type AssignorMember } from '../../src/log/group/assignor.js';
 
 const member = (memberId: string, topics: string[], extra: Partial<AssignorMember> = {}): AssignorMember => ({
   memberId,
   topics,
   streams: {},
   owned: [],
+  generation: -1,
   ...extra,
 });
 
