@@ -4,6 +4,7 @@
  * batches v2: nothing behind this port decodes a record for its caller. Offsets and timestamps are safe integers.
  * The value types that also cross to the workers live in `threads/protocol.ts` and `core/log-types.ts`.
  */
+import type { Logger } from '../core/logger.js';
 import type {
   Chunk,
   CommitOutcome,
@@ -146,5 +147,5 @@ export interface LogClient {
 /** What users pass as `log`: makes the client when the manager starts. */
 export interface LogFactory {
   readonly kind: string;
-  connect(options: { readonly clientId: string }): Promise<LogClient>;
+  connect(options: { readonly clientId: string; readonly logger?: Logger }): Promise<LogClient>;
 }

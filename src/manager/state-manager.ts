@@ -166,7 +166,8 @@ export class StateManager<R extends Streams = Streams>
     environment: ManagerEnvironment,
   ): Promise<StateManager<R>> {
     const resolved = await resolveOptions(options as ManagerOptions);
-    const log = await resolved.log.connect({ clientId: `partita-${resolved.group}` });
+    const { logger } = resolved;
+    const log = await resolved.log.connect({ clientId: `partita-${resolved.group}`, logger });
     const release: (() => Promise<void>)[] = [() => log.close()];
     try {
       const emitter = new Emitter<ManagerEvents>(resolved.logger);
