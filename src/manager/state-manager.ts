@@ -104,7 +104,7 @@ export class StateManager<R extends Streams = Streams>
   private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
     this.#life.move('starting');
     const { options, environment, log, places, emitter, plans, outputs } = parts;
-    const router = new PartitionRouter({ bytesMax: options.mailbox.bytesMax });
+    const router = new PartitionRouter(options.mailbox);
     const assignment = new GroupAssignment({
       plans,
       options,
