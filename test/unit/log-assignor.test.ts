@@ -43,17 +43,40 @@ test('sticky moves no more than it must when a member comes or goes', () => {
   assert.equal(one.get('m1')!.length, 6);
 });
 
+test('of two members that claim a partition the one of the later generation keeps it, and of equals neither', () => {
+  const [a0, a1] = [0, 1].map((partition) => ({ topic: 'a', partition }));
+  const claim = (memberId: string, generation: number, owned = [a0!]) =>
+    member(memberId, ['a'], { owned, generation });
+  const owners = (members: AssignorMember[]) => shape(assign('sticky', members, () => 2));
+  assert.deepEqual(owners([claim('m1', 4), claim('m2', 5)]), { m1: ['a1'], m2: ['a0'] });
+  assert.deepEqual(owners([claim('m1', 5), claim('m2', 4)]), { m1: ['a0'], m2: ['a1'] });
+  // Both claim everything in the same generation: as if nobody had anything.
+  const both = [claim('m1', 5, [a0!, a1!]), claim('m2', 5, [a1!, a0!])];
+  assert.deepEqual(owners(both), { m1: ['a0'], m2: ['a1'] });
+  assert.deepEqual(owners([claim('m1', 5), claim('m2', 5)]), { m1: ['a0'], m2: ['a1'] });
+  // The contested partition goes to whoever has least, the uncontested one stays.
+  assert.deepEqual(owners([claim('m1', 5, [a0!]), claim('m2', 5, [a0!, a1!])]), { m1: ['a0'], m2: ['a1'] });
+  // A claim that is older than a contested one doesn't win by that.
+  const three = [claim('m1', 4), claim('m2', 5), claim('m3', 5, [a0!, a1!])];
+  assert.deepEqual(owners(three), { m1: ['a0'], m2: [], m3: ['a1'] });
+  const later = [claim('m1', 6), claim('m2', 5), claim('m3', 5, [a0!, a1!])];
+  assert.deepEqual(owners(later), { m1: ['a0'], m2: [], m3: ['a1'] });
+});
+
 const groups = fc.record({
   strategy: fc.constantFrom('range' as const, 'sticky' as const),
   partitions: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 4 }),
   bundled: fc.boolean(),
   members: fc.integer({ min: 1, max: 6 }),
   before: fc.array(fc.nat(5), { maxLength: 48 }),
+  generations: fc.array(fc.integer({ min: -1, max: 3 }), { minLength: 6, maxLength: 6 }),
+  /** How many members claim what is another's, too. */
+  greedy: fc.nat(6),
 });
 
 test('every partition has exactly one owner, loads differ by at most one unit, a stream stays together', () => {
   fc.assert(
-    fc.property(groups, ({ strategy, partitions, bundled, members, before }) => {
+    fc.property(groups, ({ strategy, partitions, bundled, members, before, generations, greedy }) => {
       const topics = partitions.map((_, index) => `t${index}`);
       // Co-partitioned topics have the same number of partitions.
       const count = (topic: string) => (bundled ? partitions[0]! : partitions[Number(topic.slice(1))]!);
@@ -62,7 +85,11 @@ test('every partition has exactly one owner, loads differ by at most one unit, a
         Array.from({ length: count(topic) }, (_, partition) => ({ topic, partition })),
       );
       const list = Array.from({ length: members }, (_, index) =>
-        member(`m${index}`, topics, { streams, owned: all.filter((_, at) => before[at] === index) }),
+        member(`m${index}`, topics, {
+          streams,
+          owned: all.filter((_, at) => before[at] === index || index < greedy - 3),
+          generation: generations[index]!,
+        }),
       );
       const result = assign(strategy, list, count);
       const given = [...result.values()].flat().map((p) => `${p.topic}/${p.partition}`);
@@ -99,4 +126,90 @@ test("a member gets only what it subscribes to, and what nobody wants is nobody'
     assert.ok(result.get('m2')!.every((p) => p.topic === 'b'));
     assert.equal([...result.values()].flat().length, 4);
   }
+});
+
+/** A stream of some topics over members among whom it is balanced. */
+const balanced = fc
+  .record({
+    topics: fc.integer({ min: 1, max: 3 }),
+    partitions: fc.integer({ min: 1, max: 60 }),
+    members: fc.integer({ min: 1, max: 7 }),
+    /** Shuffles who has what. */
+    order: fc.array(fc.nat(1_000), { minLength: 60, maxLength: 60 }),
+  })
+  .map(({ topics: count, partitions, members, order }) => {
+    const topics = Array.from({ length: count }, (_, index) => `t${index}`);
+    const shuffled = Array.from({ length: partitions }, (_, partition) => partition).sort(
+      (a, b) => order[a]! - order[b]!,
+    );
+    const group = Array.from({ length: members }, (_, index) =>
+      member(`m${index}`, topics, {
+        streams: { s: topics },
+        generation: 7,
+        owned: shuffled
+          .filter((_, at) => at % members === index)
+          .flatMap((partition) => topics.map((topic) => ({ topic, partition }))),
+      }),
+    );
+    return { topics, partitions, group };
+  });
+
+/** Partition numbers of the stream that another member has than before. */
+const moved = (group: readonly AssignorMember[], result: ReturnType<typeof assign>) => {
+  const before = new Map(group.flatMap(({ memberId, owned }) => owned.map((p) => [p.partition, memberId])));
+  return [...result].flatMap(([memberId, own]) =>
+    own
+      .filter((p) => p.topic === 't0' && before.get(p.partition) !== memberId)
+      .map(({ partition }) => ({ partition, from: before.get(partition), to: memberId })),
+  );
+};
+
+test('when a member joins a balanced group, exactly its share moves, and only to it', () => {
+  fc.assert(
+    fc.property(balanced, ({ topics, partitions, group }) => {
+      // Its name puts it first: it must not profit from ties.
+      const joiner = member('a', topics, { streams: { s: topics } });
+      const moves = moved(
+        group,
+        assign('sticky', [...group, joiner], () => partitions),
+      );
+      assert.ok(moves.every(({ to }) => to === 'a'));
+      assert.equal(moves.length, Math.floor(partitions / (group.length + 1)));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('when a member leaves a balanced group, only what it had moves', () => {
+  fc.assert(
+    fc.property(balanced, fc.nat(6), ({ partitions, group }, which) => {
+      fc.pre(group.length > 1);
+      const leaver = group[which % group.length]!;
+      const rest = group.filter((m) => m !== leaver);
+      const moves = moved(
+        group,
+        assign('sticky', rest, () => partitions),
+      );
+      assert.ok(moves.every(({ from }) => from === leaver.memberId));
+      assert.equal(moves.length, new Set(leaver.owned.map((p) => p.partition)).size);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('whatever members subscribe to, each partition that somebody wants has one owner, who wants it', () => {
+  const topics = ['t0', 't1', 't2'];
+  const subscriptions = fc.array(fc.subarray(topics, { minLength: 1 }), { minLength: 1, maxLength: 6 });
+  fc.assert(
+    fc.property(subscriptions, fc.integer({ min: 1, max: 20 }), (wanted, partitions) => {
+      const group = wanted.map((own, index) => member(`m${index}`, own));
+      const result = assign('sticky', group, () => partitions);
+      for (const { memberId, topics: own } of group)
+        assert.ok(result.get(memberId)!.every(({ topic }) => own.includes(topic)));
+      const given = [...result.values()].flat().map((p) => `${p.topic}/${p.partition}`);
+      assert.equal(new Set(given).size, given.length);
+      assert.equal(given.length, new Set(wanted.flat()).size * partitions);
+    }),
+    { numRuns: 200 },
+  );
 });
