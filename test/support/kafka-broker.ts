@@ -13,7 +13,7 @@ import { Kafka, logLevel } from 'kafkajs';
 import { atEnd } from './at-end.js';
 import { brokerMissing, kafkaJars } from './kafka-jars.js';
 import { nodeConfigs, nodePorts, type NodePorts } from './kafka-layout.js';
-import { KafkaNode, aliveNodes } from './kafka-node.js';
+import { KafkaNode } from './kafka-node.js';
 import { saslMaterial, type SaslMaterial } from './kafka-sasl.js';
 
 export interface KafkaBrokerOptions {
@@ -52,6 +52,8 @@ export interface KafkaBroker {
   restart(node?: number): Promise<void>;
   /** The node id of the leader, as the cluster's controller tells it; -1 if there is none. */
   leaderOf(topic: string, partition: number): Promise<number>;
+  /** `host:port` of that leader's plain listener. */
+  leaderAddress(topic: string, partition: number): Promise<string>;
   pid(node?: number): number | undefined;
   /** Ends all nodes at once and removes their data. Idempotent. */
   stop(): Promise<void>;
@@ -108,7 +110,8 @@ function externalBroker(brokers: readonly string[]): KafkaBroker {
     start: refuse,
     restart: refuse,
     pid: refuse,
-    leaderOf: (topic, partition) => leaderOf(brokers, topic, partition),
+    leaderOf: async (topic, partition) => (await leader(brokers, topic, partition)).id,
+    leaderAddress: async (topic, partition) => (await leader(brokers, topic, partition)).address,
     stop: () => Promise.resolve(),
   };
 }
@@ -153,7 +156,7 @@ class LocalBroker implements KafkaBroker {
     this.version = version;
     this.#discard = discard;
     this.#nodes = new Map(nodes.map((node) => [node.id, node]));
-    this.brokers = nodes.map((node) => `127.0.0.1:${node.port}`);
+    this.brokers = nodes.map((node) => node.address);
     this.nodes = nodes.map((node) => node.id);
     this.sasl = sasl;
   }
@@ -179,8 +182,12 @@ class LocalBroker implements KafkaBroker {
     await this.#node(node).start();
   }
 
-  leaderOf(topic: string, partition: number): Promise<number> {
-    return leaderOf(this.brokers, topic, partition);
+  async leaderOf(topic: string, partition: number): Promise<number> {
+    return (await leader(this.brokers, topic, partition)).id;
+  }
+
+  async leaderAddress(topic: string, partition: number): Promise<string> {
+    return (await leader(this.brokers, topic, partition)).address;
   }
 
   pid(node?: number): number | undefined {
@@ -204,14 +211,22 @@ class LocalBroker implements KafkaBroker {
   }
 }
 
-async function leaderOf(brokers: readonly string[], topic: string, partition: number): Promise<number> {
+interface Leader {
+  /** -1: there is none. */
+  readonly id: number;
+  readonly address: string;
+}
+
+async function leader(brokers: readonly string[], topic: string, partition: number): Promise<Leader> {
   const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin();
   await admin.connect();
   try {
     const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
     const found = topics[0]?.partitions.find((one) => one.partitionId === partition);
     if (found === undefined) throw new Error(`There is no partition ${partition} of ${topic}.`);
-    return found.leader;
+    const nodes = (await admin.describeCluster()).brokers;
+    const node = nodes.find(({ nodeId }) => nodeId === found.leader);
+    return { id: found.leader, address: node === undefined ? '' : `${node.host}:${node.port}` };
   } finally {
     await admin.disconnect();
   }
@@ -231,7 +246,7 @@ async function allStarted(nodes: readonly KafkaNode[]): Promise<void> {
 async function allAlive(nodes: readonly KafkaNode[]): Promise<void> {
   const deadline = Date.now() + CLUSTER_BUDGET_MS;
   for (const node of nodes)
-    while ((await aliveNodes(node.port))?.length !== nodes.length) {
+    while ((await node.sees()).length !== nodes.length) {
       if (Date.now() > deadline)
         throw new Error(`Node ${node.id} does not see the others:\n${node.lastLines()}`);
       await sleep(50);
