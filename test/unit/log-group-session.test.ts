@@ -7,7 +7,7 @@ import { PartitaError } from '../../src/core/errors.js';
 import { type Logger, silentLogger } from '../../src/core/logger.js';
 import type { TopicPartition } from '../../src/core/log-types.js';
 import type { GroupLink, HeartbeatAnswer, JoinAnswer, JoinRequest } from '../../src/log/group/group-link.js';
-import type { GroupMember } from '../../src/log/log-client.js';
+import type { GroupMember, OwnershipAnswer } from '../../src/log/log-client.js';
 import { LogGroupSession } from '../../src/log/group/group-session.js';
 import type {
   Fetched,
@@ -67,7 +67,7 @@ class ScriptedLink implements GroupLink {
     this.joins.at(-1)?.resolve({ kind: 'unknownMember' });
   }
 
-  owns(memberId: string, generation: number): 'yes' | 'no' {
+  owns(memberId: string, generation: number): OwnershipAnswer | Promise<OwnershipAnswer> {
     return memberId === 'm' && generation === 1 ? 'yes' : 'no';
   }
 
@@ -298,6 +298,33 @@ test('no heartbeat is sent while a join is under way, nor between two of them', 
   await all.clock.advanceAsync(SESSION_MS);
   assert.ok(all.link.heartbeats.length > beats);
   assert.ok(all.link.heartbeats.slice(beats).every((beat) => beat === 'm@2'));
+});
+
+test('while a join is under way nobody can say who owns a partition, whatever was asked of the generation before', async () => {
+  const all = await openAs([P0]);
+  let answer: (answer: OwnershipAnswer) => void = () => undefined;
+  const owns = all.link.owns.bind(all.link);
+  all.link.owns = () => new Promise((resolve) => (answer = resolve));
+  const answeredInJoin = all.session.owns(P0);
+  await rebalance(all);
+  answer('no');
+  assert.equal(await answeredInJoin, 'unknown');
+  all.link.owns = () => 'no';
+  assert.equal(await all.session.owns(P0), 'unknown');
+  all.link.joins[1]!.resolve({ kind: 'unknownMember' });
+  await turns();
+  assert.equal(await all.session.owns(P0), 'no');
+  all.link.joins[2]!.resolve(joined('m', 1, [P0]));
+  await turns();
+  all.link.owns = () => new Promise((resolve) => (answer = resolve));
+  const answeredLater = all.session.owns(P0);
+  await rebalance(all);
+  all.link.joins[3]!.resolve(joined('m', 2, [P0]));
+  await turns();
+  answer('yes');
+  assert.equal(await answeredLater, 'unknown');
+  all.link.owns = owns;
+  assert.equal(await all.session.owns(P0), 'no', 'the group says so');
 });
 
 test('a heartbeat that is answered after the next join has begun says nothing, and holds up no later one', async () => {

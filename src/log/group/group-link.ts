@@ -55,6 +55,7 @@ export interface GroupLink {
   revokeDeadline(): number;
   /** May be called while a join is under way, then with the id that it was asked with, and again later. */
   leave(memberId: string): void | Promise<void>;
+  /** Never called while a join is under way; an answer that comes after one has begun is dropped. */
   owns(
     memberId: string,
     generation: number,

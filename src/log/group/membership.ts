@@ -111,8 +111,11 @@ export class Membership {
   }
 
   async owns(partition: TopicPartition): Promise<OwnershipAnswer> {
-    if (!this.isMember) return 'no';
-    return this.#parts.link.owns(this.#memberId, this.#generation, partition);
+    const generation = this.#generation;
+    const unasked = this.#ownsUnasked(generation);
+    if (unasked !== undefined) return unasked;
+    const answer = await this.#parts.link.owns(this.#memberId, generation, partition);
+    return this.#ownsUnasked(generation) ?? answer;
   }
 
   /** Resolves after a last barrier; then `end` and `tellLeave` are due. */
@@ -266,6 +269,12 @@ export class Membership {
     const { clock, link } = this.#parts;
     const deadline = this.#isLeaving ? clock.now() + this.#rebalanceTimeoutMs : link.revokeDeadline();
     await this.#listener.onRevoke(deadline);
+  }
+
+  /** Between its join and the new assignment nobody can say whose a partition will be: that is unknown, not lost. */
+  #ownsUnasked(generation: number): 'no' | 'unknown' | undefined {
+    if (!this.isMember) return 'no';
+    return this.#joining || this.#generation !== generation ? 'unknown' : undefined;
   }
 
   /** The membership is gone: everything owned is lost, the next join is a new member's. */
