@@ -59,8 +59,9 @@ export class KafkaGroupLink implements GroupLink {
     this.#group = group;
   }
 
+  /** One whose generation was missed is known to the group all the same, and would be waited for. */
   newMemberId(): string {
-    return (this.#memberId = '');
+    return this.#memberId;
   }
 
   async join(request: JoinRequest): Promise<JoinAnswer> {
@@ -162,10 +163,11 @@ export class KafkaGroupLink implements GroupLink {
     this.#learn(error);
     switch (kafkaType(error)) {
       case 'UNKNOWN_MEMBER_ID':
-      case 'ILLEGAL_GENERATION':
       case 'FENCED_INSTANCE_ID':
         this.#memberId = '';
         return memberId === '' ? { kind: 'again' } : { kind: 'unknownMember' };
+      case 'ILLEGAL_GENERATION':
+        return { kind: 'unknownMember' };
       case 'REBALANCE_IN_PROGRESS':
         return { kind: 'again' };
       default:
@@ -217,8 +219,10 @@ export class KafkaGroupLink implements GroupLink {
         case 'REBALANCE_IN_PROGRESS':
           return 'rebalance';
         case 'UNKNOWN_MEMBER_ID':
-        case 'ILLEGAL_GENERATION':
         case 'FENCED_INSTANCE_ID':
+          if (this.#memberId === memberId) this.#memberId = '';
+          return 'unknownMember';
+        case 'ILLEGAL_GENERATION':
           return 'unknownMember';
         default:
           throw this.#explain(error, 'A heartbeat');
