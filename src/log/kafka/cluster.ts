@@ -111,6 +111,11 @@ export class Cluster {
       throw new PartitaError('LOG_CLOSED', `The client ${this.#parts.clientId} has been closed.`);
   }
 
+  /** Kafka's name of an error code in an answer. */
+  errorType(code: number): string {
+    return this.#parts.kafkajs.errorType(code);
+  }
+
   /** What brokers say of these topics now; `undefined` for one that does not exist. */
   async metadata(
     topics: readonly string[],
