@@ -21,8 +21,8 @@ import { parseAddress, type BrokerAddress, type ResolvedKafkaOptions } from './k
 import type { BrokerConnection, Kafkajs, KafkajsLogger } from './kafkajs-internals.js';
 import { metadataRequest, type MetadataAnswer, type TopicAnswer } from './wire/metadata.js';
 
-/** Which connection to a broker: `group/…` is one session's own, since joining blocks it. */
-export type Purpose = 'control' | 'fetch' | 'read' | 'produce' | 'transactions' | `group/${string}`;
+/** Which connection to a broker: `group/…` and `fetch/…` are one session's own, since joining and long polls block them. */
+export type Purpose = 'control' | 'read' | 'produce' | 'transactions' | `fetch/${string}` | `group/${string}`;
 
 export interface TopicMetadata {
   readonly topic: string;
@@ -134,6 +134,11 @@ export class Cluster {
   leaderOf({ topic, partition }: TopicPartition): number | undefined {
     const leader = this.#topics.get(topic)?.partitions[partition]?.leader;
     return leader === undefined || leader < 0 ? undefined : leader;
+  }
+
+  /** Kafka's name of an error code; `NONE` for none. */
+  errorType(code: number): string {
+    return this.#parts.kafkajs.errorType(code);
   }
 
   /** A connected connection to a broker. Rejects with kafkajs' connection error, or LOG_CLOSED. */
