@@ -111,7 +111,7 @@ export class Cluster {
       throw new PartitaError('LOG_CLOSED', `The client ${this.#parts.clientId} has been closed.`);
   }
 
-  /** Kafka's name of an error code in an answer. */
+  /** Kafka's name of an error code; `NONE` for none. */
   errorType(code: number): string {
     return this.#parts.kafkajs.errorType(code);
   }
@@ -134,11 +134,6 @@ export class Cluster {
   leaderOf({ topic, partition }: TopicPartition): number | undefined {
     const leader = this.#topics.get(topic)?.partitions[partition]?.leader;
     return leader === undefined || leader < 0 ? undefined : leader;
-  }
-
-  /** Kafka's name of an error code; `NONE` for none. */
-  errorType(code: number): string {
-    return this.#parts.kafkajs.errorType(code);
   }
 
   /** A connected connection to a broker. Rejects with kafkajs' connection error, or LOG_CLOSED. */
