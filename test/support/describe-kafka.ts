@@ -5,25 +5,32 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { kafkaBroker, kafkaMissing, type KafkaBroker, type KafkaBrokerOptions } from './kafka-broker.js';
+import { installOtherClient, otherClientMissing } from './other-client.js';
 
 /** Includes the download. */
 const START_BUDGET_MS = 300_000;
 
+export interface KafkaSuiteOptions extends KafkaBrokerOptions {
+  /** True if the tests call other-client.ts. @default false */
+  readonly otherClient?: boolean;
+}
+
 /** A `describe` with brokers; call `broker()` inside its tests. */
 export function describeKafka(
   title: string,
-  options: KafkaBrokerOptions,
+  { otherClient = false, ...options }: KafkaSuiteOptions,
   suite: (broker: () => KafkaBroker) => void,
 ): void {
-  const missing = kafkaMissing(options);
+  const missing = kafkaMissing(options) ?? (otherClient ? otherClientMissing() : undefined);
   if (missing !== undefined) {
-    registerMissing(title, 'KAFKA', missing);
+    registerMissing(title, missing);
     return;
   }
   describe(title, () => {
     let broker: KafkaBroker | undefined;
     before(
       async () => {
+        if (otherClient) await installOtherClient();
         broker = await kafkaBroker(options);
       },
       { timeout: START_BUDGET_MS },
@@ -39,13 +46,13 @@ export function describeKafka(
 }
 
 /** One loud line and a skipped test; in CI a failing one, so that nothing is skipped there unseen. */
-export function registerMissing(title: string, what: string, reason: string): void {
+function registerMissing(title: string, reason: string): void {
   if (process.env['CI'] === 'true') {
     test(title, () => {
-      assert.fail(`${what} tests have to run in CI: ${reason}.`);
+      assert.fail(`Kafka tests have to run in CI: ${reason}.`);
     });
     return;
   }
-  process.stderr.write(`${what} TESTS SKIPPED: ${title}: ${reason}.\n`);
+  process.stderr.write(`KAFKA TESTS SKIPPED: ${title}: ${reason}.\n`);
   test(title, { skip: reason });
 }

@@ -6,11 +6,11 @@ import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_proces
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { atEnd } from './at-end.js';
+import { aliveNodes } from './kafka-wire.js';
 
 const START_BUDGET_MS = 60_000;
 const TERMINATE_BUDGET_MS = 20_000;
@@ -25,9 +25,8 @@ export interface KafkaNodeSettings {
   readonly directory: string;
   readonly jars: string;
   readonly clusterId: string;
-  readonly heapMb: number;
-  /** False: the first compiler only, which starts faster and is slower under load. */
-  readonly fullJit: boolean;
+  /** Options of the JVM, for its heap and the like. */
+  readonly jvm: readonly string[];
   readonly properties: Readonly<Record<string, string>>;
   /** Further arguments of the storage tool, as `--add-scram`. */
   readonly formatArguments: readonly string[];
@@ -35,13 +34,14 @@ export interface KafkaNodeSettings {
 
 export class KafkaNode {
   readonly id: number;
-  readonly port: number;
+  /** `host:port` of its plain listener. */
+  readonly address: string;
   readonly #settings: KafkaNodeSettings;
   #child: ChildProcess | undefined;
 
   constructor(settings: KafkaNodeSettings) {
     this.id = settings.id;
-    this.port = settings.port;
+    this.address = `127.0.0.1:${settings.port}`;
     this.#settings = settings;
   }
 
@@ -57,17 +57,14 @@ export class KafkaNode {
       '-c',
       this.#file('server.properties'),
     ];
-    const [command, ...rest] = this.#java([...tool, ...formatArguments], false);
+    const [command, ...rest] = this.#java(...tool, ...formatArguments);
     await promisify(execFile)(command, rest, { cwd: directory, timeout: START_BUDGET_MS });
   }
 
   /** Starts the process on the data it has, and resolves when this node answers and counts itself as alive. */
   async start(): Promise<void> {
     if (this.#child !== undefined) throw new Error(`Kafka node ${this.id} runs already.`);
-    const [command, ...rest] = this.#java(
-      ['kafka.Kafka', this.#file('server.properties')],
-      this.#settings.fullJit,
-    );
+    const [command, ...rest] = this.#java('kafka.Kafka', this.#file('server.properties'));
     const log = openSync(this.#file('log.txt'), 'a');
     const child = spawn(command, rest, { cwd: this.#settings.directory, stdio: ['ignore', log, log] });
     closeSync(log);
@@ -110,6 +107,11 @@ export class KafkaNode {
     return this.#child?.pid;
   }
 
+  /** The ids of the nodes that this one counts as alive; none if it does not answer. */
+  async sees(): Promise<readonly number[]> {
+    return aliveNodes(this.address, PROBE_BUDGET_MS).catch(() => []);
+  }
+
   /** The end of what the process has printed. */
   lastLines(): string {
     const file = this.#file('log.txt');
@@ -124,7 +126,7 @@ export class KafkaNode {
     while (Date.now() < deadline) {
       if (child.exitCode !== null || child.signalCode !== null || failure !== undefined)
         throw this.#startFailure('ended while it started', failure);
-      if ((await aliveNodes(this.port))?.includes(this.id) === true) return;
+      if ((await this.sees()).includes(this.id)) return;
       await sleep(PROBE_EVERY_MS);
     }
     throw this.#startFailure(`does not answer after ${START_BUDGET_MS} ms`, failure);
@@ -151,69 +153,20 @@ export class KafkaNode {
     return this.#child;
   }
 
-  #java(main: readonly string[], fullJit: boolean): [string, ...string[]] {
-    const jit = fullJit ? [] : ['-XX:TieredStopAtLevel=1'];
-    const heap = [
-      '-Xms64m',
-      `-Xmx${this.#settings.heapMb}m`,
+  #java(...main: readonly string[]): [string, ...string[]] {
+    const { jvm, jars } = this.#settings;
+    const fixed = [
       '-XX:+UseSerialGC',
       '-XX:+ExitOnOutOfMemoryError',
+      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
     ];
-    const logging = '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn';
-    const java = ['java', ...heap, ...jit, logging, '-cp', join(this.#settings.jars, '*'), ...main];
+    const java = ['java', '-Xms64m', ...fixed, ...jvm, '-cp', join(jars, '*'), ...main];
     return [...deathWithParent(), ...java] as [string, ...string[]];
   }
 
   #file(name: string): string {
     return join(this.#settings.directory, name);
   }
-}
-
-/**
- * The ids of the nodes that the node at `port` counts as alive, by one raw metadata request (version 1, no topics) to
- * exactly that node; `undefined` if it does not answer in time. kafkajs would retry, log, and ask another node.
- */
-export async function aliveNodes(port: number): Promise<number[] | undefined> {
-  const socket = connect({ host: '127.0.0.1', port });
-  const request = Buffer.alloc(22);
-  request.writeInt32BE(18, 0);
-  request.writeInt16BE(3, 4);
-  request.writeInt16BE(1, 6);
-  request.writeInt16BE(4, 12);
-  request.write('test', 14);
-  const timeout = AbortSignal.timeout(PROBE_BUDGET_MS);
-  const stop = (): void => {
-    socket.destroy(new Error('The node does not answer.'));
-  };
-  timeout.addEventListener('abort', stop);
-  try {
-    socket.write(request);
-    let bytes = Buffer.alloc(0);
-    for await (const chunk of socket as AsyncIterable<Buffer>) {
-      bytes = Buffer.concat([bytes, chunk]);
-      if (bytes.length >= 4 && bytes.length >= 4 + bytes.readInt32BE(0)) return nodesOf(bytes);
-    }
-    return undefined;
-  } catch {
-    // Refused, reset or timed out: the one answer that a node which does not serve gives.
-    return undefined;
-  } finally {
-    timeout.removeEventListener('abort', stop);
-    socket.destroy();
-  }
-}
-
-/** Size, correlation id, then an array of: id int32, host string, port int32, rack nullable string. */
-function nodesOf(response: Buffer): number[] {
-  const count = response.readInt32BE(8);
-  const ids: number[] = [];
-  let at = 12;
-  for (let index = 0; index < count; index++) {
-    ids.push(response.readInt32BE(at));
-    at += 6 + response.readInt16BE(at + 4) + 4;
-    at += 2 + Math.max(0, response.readInt16BE(at));
-  }
-  return ids;
 }
 
 function propertiesText(properties: Readonly<Record<string, string>>): string {

@@ -1,0 +1,118 @@
+/**
+ * Owns a second opinion: Python's confluent-kafka, in an environment of its own in the user's cache folder, reads what
+ * Partita has written. It never writes to a topic or group. kafka-client.py is the other half.
+ */
+import { execFile, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { fileURLToPath } from 'node:url';
+import { once, testCache } from './kafka-jars.js';
+
+const PACKAGE = 'confluent-kafka==2.16.1';
+const INSTALL_BUDGET_MS = 180_000;
+const RUN_BUDGET_MS = 60_000;
+const OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
+const script = fileURLToPath(new URL('../../../test/support/kafka-client.py', import.meta.url));
+
+/** Settings of librdkafka, as `security.protocol`, over `bootstrap.servers`. */
+export type OtherClientConfig = Readonly<Record<string, string | number | boolean>>;
+
+export interface OtherRecord {
+  readonly partition: number;
+  readonly offset: number;
+  readonly timestamp: number;
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: readonly (readonly [name: string, value: Buffer | null])[];
+}
+
+export interface OtherCommit {
+  readonly partition: number;
+  /** `null` if the group has committed nothing. */
+  readonly offset: number | null;
+  readonly metadata: string | null;
+  /** The last stable offset. */
+  readonly end: number;
+  readonly lag: number;
+}
+
+/** Why the other client cannot run on this machine, or `undefined` if it can. */
+export function otherClientMissing(): string | undefined {
+  if (existsSync(environment())) return undefined;
+  const found = spawnSync('python3', ['-c', 'import ensurepip, venv']);
+  return found.status === 0 ? undefined : 'python3 with its venv module is not installed';
+}
+
+/** Installs the client if nobody has; the functions below do so too, at the cost of their first call. */
+export async function installOtherClient(): Promise<void> {
+  await once(environment(), async (temporary) => {
+    process.stderr.write(`Installing ${PACKAGE} (once) to ${environment()}\n`);
+    const folder = join(temporary, 'venv');
+    const run = promisify(execFile);
+    await run('python3', ['-m', 'venv', folder], { timeout: INSTALL_BUDGET_MS });
+    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', PACKAGE];
+    await run(python(folder), pip, { timeout: INSTALL_BUDGET_MS });
+    return folder;
+  });
+}
+
+/** All committed records of `topic`, those of one partition in order. */
+export async function otherRead(
+  brokers: readonly string[],
+  topic: string,
+  config: OtherClientConfig = {},
+): Promise<OtherRecord[]> {
+  const lines = await runClient(brokers, config, 'read', topic);
+  return (lines as RawRecord[]).map(({ key, value, headers, ...rest }) => ({
+    ...rest,
+    key: bytes(key),
+    value: bytes(value),
+    headers: headers.map(([name, content]) => [name, bytes(content)]),
+  }));
+}
+
+/** What `group` has committed for each partition of `topic`, by number. */
+export async function otherCommitted(
+  brokers: readonly string[],
+  topic: string,
+  group: string,
+  config: OtherClientConfig = {},
+): Promise<OtherCommit[]> {
+  return (await runClient(brokers, config, 'committed', topic, group)) as OtherCommit[];
+}
+
+interface RawRecord extends Omit<OtherRecord, 'key' | 'value' | 'headers'> {
+  readonly key: string | null;
+  readonly value: string | null;
+  readonly headers: readonly (readonly [string, string | null])[];
+}
+
+function bytes(text: string | null): Buffer | null {
+  return text === null ? null : Buffer.from(text, 'base64');
+}
+
+async function runClient(
+  brokers: readonly string[],
+  config: OtherClientConfig,
+  ...command: readonly string[]
+): Promise<unknown[]> {
+  await installOtherClient();
+  const settings = JSON.stringify({ 'bootstrap.servers': brokers.join(','), ...config });
+  const { stdout } = await promisify(execFile)(python(environment()), [script, ...command, settings], {
+    timeout: RUN_BUDGET_MS,
+    maxBuffer: OUTPUT_BYTES_MAX,
+  });
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as unknown);
+}
+
+function environment(): string {
+  return join(testCache(), `python-${PACKAGE.replace('==', '-')}`);
+}
+
+function python(folder: string): string {
+  return join(folder, 'bin', 'python');
+}
