@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { stampOffset } from '../../src/codec/record-batch-header.js';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
-import { ManualClock } from '../../src/core/clock.js';
+import { ManualClock, type Clock } from '../../src/core/clock.js';
 import { silentLogger, type Logger, type LogMethod } from '../../src/core/logger.js';
 import type { AbortedTransaction, PartitionBounds, TopicPartition } from '../../src/core/log-types.js';
 import type { Fetched, FetchSink, FetchState } from '../../src/log/group/partition-fetcher.js';
@@ -245,10 +245,10 @@ export class RecordingSink implements FetchSink {
   readonly outOfRanges: { readonly at: TopicPartition; readonly bounds: PartitionBounds }[] = [];
   readonly fatals: unknown[] = [];
   onDeliver: (state: FetchState) => void = () => undefined;
-  readonly #clock: ManualClock;
+  readonly #clock: Clock;
   #fetches = 0;
 
-  constructor(clock: ManualClock) {
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 
