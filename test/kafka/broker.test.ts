@@ -3,11 +3,18 @@
  * one node, and each way to log in works. It never tests Partita itself.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { Kafka, logLevel, type KafkaConfig } from 'kafkajs';
 import { describeKafka } from '../support/describe-kafka.js';
 import { kafkaBroker, kafkaMissing, type KafkaBroker, type KafkaSasl } from '../support/kafka-broker.js';
+import { aliveNodes } from '../support/kafka-wire.js';
 
 function client(brokers: readonly string[], config: Partial<KafkaConfig> = {}): Kafka {
   return new Kafka({
@@ -58,6 +65,34 @@ async function consume(kafka: Kafka, topic: string, count: number): Promise<stri
   return values;
 }
 
+const forgetfulProcess = fileURLToPath(new URL('../fixtures/forgotten-broker.js', import.meta.url));
+
+/** Runs a process that starts a broker and ends in this way; the broker has to be gone. */
+async function forgets(mode: 'exit' | NodeJS.Signals): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'partita-forgotten-'));
+  const env = { ...process.env, TMPDIR: directory };
+  const forgetful = spawn(process.execPath, [forgetfulProcess, mode], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const gone = once(forgetful, 'exit');
+  try {
+    const [line] = (await once(forgetful.stdout, 'data')) as [Buffer];
+    const address = line.toString().trim();
+    if (mode !== 'exit') {
+      assert.deepEqual(await aliveNodes(address), [1]);
+      forgetful.kill(mode);
+    }
+    await gone;
+    await sleep(200);
+    await assert.rejects(aliveNodes(address), { code: 'ECONNREFUSED' });
+    if (mode !== 'SIGKILL') assert.deepEqual(await readdir(directory), []);
+  } finally {
+    forgetful.kill('SIGKILL');
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
 describeKafka('one broker', { controlled: true }, (broker) => {
   test('records that were produced are consumed', async () => {
     const kafka = client(broker().brokers);
@@ -101,6 +136,14 @@ describeKafka('one broker', { controlled: true }, (broker) => {
     await sent;
     assert.deepEqual(await consume(kafka, 'paused', 1), ['late']);
   });
+
+  test('a broker that its test forgot ends with the process of the test', () => forgets('exit'));
+
+  test('a broker that its test forgot ends when that process is terminated', () => forgets('SIGTERM'));
+
+  // Elsewhere nobody tells a process that its parent was killed.
+  if (process.platform === 'linux')
+    test('a broker that its test forgot ends when that process is killed', () => forgets('SIGKILL'));
 });
 
 describeKafka('a cluster of three', { nodes: 3 }, (broker) => {
