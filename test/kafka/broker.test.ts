@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Kafka, logLevel, type KafkaConfig } from 'kafkajs';
 import { describeKafka } from '../support/describe-kafka.js';
-import { kafkaBroker, kafkaMissing, type KafkaBroker, type KafkaSasl } from '../support/kafka-broker.js';
+import { kafkaBroker, type KafkaBroker, type KafkaSasl } from '../support/kafka-broker.js';
 import { aliveNodes } from '../support/kafka-wire.js';
 
 function client(brokers: readonly string[], config: Partial<KafkaConfig> = {}): Kafka {
@@ -108,6 +108,7 @@ describeKafka('one broker', { controlled: true }, (broker) => {
     await produce(kafka, 'restarted', 'before');
     const before = broker().pid();
     await broker().restart();
+    assert.deepEqual(await aliveNodes(broker().brokers[0]!), broker().nodes, 'it serves at once');
     assert.notEqual(broker().pid(), before);
     await produce(kafka, 'restarted', 'after');
     assert.deepEqual(await consume(kafka, 'restarted', 2), ['before', 'after']);
@@ -144,6 +145,16 @@ describeKafka('one broker', { controlled: true }, (broker) => {
   // Elsewhere nobody tells a process that its parent was killed.
   if (process.platform === 'linux')
     test('a broker that its test forgot ends when that process is killed', () => forgets('SIGKILL'));
+
+  test('a broker that cannot start says why, in its own words', async () => {
+    const start = (configs: Record<string, string>): Promise<KafkaBroker | undefined> =>
+      kafkaBroker({ configs });
+    await assert.rejects(start({ 'log.segment.bytes': '-1' }), /log\.segment\.bytes/);
+    await assert.rejects(
+      start({ 'metric.reporters': 'no.such.Reporter' }),
+      /ended while.*no\.such\.Reporter/s,
+    );
+  });
 });
 
 describeKafka('a cluster of three', { nodes: 3 }, (broker) => {
@@ -226,15 +237,4 @@ describeKafka('a secured broker', { listeners: 'SASL_SSL' }, (broker) => {
     assert.ok(Array.isArray(await topicsOf(sasl().sslBrokers, { ssl })));
     await assert.rejects(topicsOf(sasl().sslBrokers, { ssl: { ca: [sasl().ca] } }));
   });
-});
-
-test('a broker that cannot start says why, in its own words', async (t) => {
-  if (kafkaMissing({ controlled: true }) !== undefined) {
-    t.diagnostic('No broker can run here at all.');
-    return;
-  }
-  const start = (configs: Record<string, string>): Promise<KafkaBroker | undefined> =>
-    kafkaBroker({ configs });
-  await assert.rejects(start({ 'log.segment.bytes': '-1' }), /log\.segment\.bytes/);
-  await assert.rejects(start({ 'metric.reporters': 'no.such.Reporter' }), /ended while.*no\.such\.Reporter/s);
 });
