@@ -122,6 +122,12 @@ async function committedOffset(
   }
 }
 
+/** Waits for a topic that was just created: not every broker knows it at once. */
+async function leaderOf(cluster: Cluster, topic: string): Promise<number> {
+  const at = { topic, partition: 0 };
+  return cluster.onLeader(at, 'read', 'Looking for a leader', (_, node) => Promise.resolve(node));
+}
+
 const producerOf = (cluster: Cluster, transactionalId: string) =>
   new KafkaTransactionalProducer(cluster, { transactionalId, transactionTimeoutMs: TIMEOUT_MS });
 
@@ -419,7 +425,7 @@ describeKafka('producers on three brokers', { nodes: 3 }, (broker) => {
       );
       const cluster = await connected(broker());
       const dies = sleep(300).then(async () => {
-        const leader = await broker().leaderOf(topic!, 0);
+        const leader = await leaderOf(cluster, topic!);
         await broker().kill(leader);
         await sleep(4_000);
         await broker().start(leader);
