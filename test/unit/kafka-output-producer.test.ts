@@ -9,7 +9,7 @@ import { isPartitaError, PartitaError, type ErrorCode } from '../../src/core/err
 import type { LogBatch } from '../../src/core/log-types.js';
 import { KafkaOutputProducer } from '../../src/log/kafka/output-producer.js';
 import { OutputRoom } from '../../src/log/kafka/output-room.js';
-import { ScriptedBrokers, type CodeName, type Step } from '../support/scripted-brokers.js';
+import { ScriptedBrokers, type CodeName, type Step } from '../support/brokers-in-memory.js';
 
 function logBatch(topic: string, partition: number, ...values: readonly string[]): LogBatch {
   const writer = new RecordBatchWriter();

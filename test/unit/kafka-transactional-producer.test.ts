@@ -9,7 +9,7 @@ import { isPartitaError } from '../../src/core/errors.js';
 import type { CommitOutcome, LogBatch } from '../../src/core/log-types.js';
 import { sequenceAfter } from '../../src/log/kafka/sealed-batches.js';
 import { KafkaTransactionalProducer } from '../../src/log/kafka/transactional-producer.js';
-import { ScriptedBrokers, type Api, type CodeName, type Step } from '../support/scripted-brokers.js';
+import { ScriptedBrokers, type Api, type CodeName, type Step } from '../support/brokers-in-memory.js';
 
 const GROUP = 'g';
 

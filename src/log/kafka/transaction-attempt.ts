@@ -78,17 +78,8 @@ export class TransactionAttempt {
     const { signal } = this.#options;
     const ended = new AbortController();
     const givenUp = new Promise<never>((_, reject) => {
-<<<<<<< HEAD
-      onAbort = () => {
-        try {
-          throwIfAborted(signal);
-        } catch (error) {
-          reject(error);
-        }
-=======
       const onAbort = (): void => {
         reject(givenUpError(signal));
->>>>>>> transactions
       };
       if (signal.aborted) onAbort();
       signal.addEventListener('abort', onAbort, { signal: ended.signal });
