@@ -172,7 +172,7 @@ export class ScriptedBrokers {
       requests: {
         findGroupCoordinator: async () => ({ coordinator: { nodeId: 1, host: 'b', port: 9_001 } }),
       } as unknown as Requests,
-      versions: { 8: { minVersion: 0, maxVersion: 9 } },
+      versions: { 24: { minVersion: 0, maxVersion: 5 } },
       get isConnected() {
         return isConnected;
       },
