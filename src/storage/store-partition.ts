@@ -307,7 +307,7 @@ export class StorePartition {
 
   async #destroy(): Promise<void> {
     const { directory, engine } = this.#options;
-    if (engine === 'memory') return this.#factory(engine).destroy(join(directory, engine));
+    if (engine === 'memory') return this.#factory(engine).destroy(directory);
     const found = await readFormatFile(directory);
     const kinds = new Set<EngineKind>([engine]);
     if (found !== undefined && found !== 'invalid') kinds.add(found.engine);
