@@ -12,7 +12,7 @@ import { isPartitaError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle } from '../core/lifecycles.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { StateStore } from '../state/state-store.js';
+import type { StateStore } from '../state/state-store.js';
 import { StorePartition } from '../storage/store-partition.js';
 import {
   PROGRESS,
@@ -36,13 +36,14 @@ import {
 import type { ActorEnvironment } from './actor-environment.js';
 import { mayRestart, restartedError, toPartitaError } from './actor-errors.js';
 import { CallQueue, type CommandOutcome } from './call-queue.js';
-import { Checkpoint } from './checkpoint.js';
+import type { Checkpoint } from './checkpoint.js';
 import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
-import { checkStores, parseConfig, storeForms } from './declared-stores.js';
+import { parseConfig } from './declared-stores.js';
 import { EarlyOutputs } from './early-outputs.js';
-import { InputLane } from './input-lane.js';
+import { equip } from './equipment.js';
+import type { InputLane } from './input-lane.js';
 import { chooseLane } from './input-merge.js';
-import { RecordProcessor } from './record-processor.js';
+import type { RecordProcessor } from './record-processor.js';
 import { StateRecovery, type RecoveredState } from './state-recovery.js';
 import { WakeUp } from './wake-up.js';
 
@@ -50,8 +51,6 @@ import { WakeUp } from './wake-up.js';
 const RECORDS_PER_LOOK = 32;
 /** Bytes of at-least-once outputs that may be unacknowledged before the loop waits. */
 const OUTPUTS_IN_FLIGHT_MAX = 8 << 20;
-/** What a changelog record needs beside its key and value. */
-const CHANGELOG_RECORD_OVERHEAD = 256;
 
 export class PartitionActor implements ActorApi {
   readonly lifecycle: Lifecycle<(typeof actorLifecycle)['initial']>;
@@ -271,53 +270,23 @@ export class PartitionActor implements ActorApi {
     });
   }
 
-  /** Makes everything that records need, over what was recovered. */
+  /** Everything that records need, over what was recovered. */
   #equip(recovered: RecoveredState): void {
-    const spec = this.#spec;
-    const { clock } = this.#environment;
-    const definition = this.#definition!;
-    const stores = storeForms(definition);
-    checkStores(this.#partition?.checkpointRecord, stores, spec, this.#uplink);
-    if (this.#partition !== undefined)
-      this.#state = new StateStore({
-        stores: definition.stores ?? {},
-        partition: this.#partition,
-        cacheBytes: this.#cacheBytes,
-        maxRecordBytes: spec.changelog!.limits.maxBatchBytes - CHANGELOG_RECORD_OVERHEAD,
-        stream: spec.id.stream,
-        partitionNumber: spec.id.partition,
-      });
-    this.#processor = new RecordProcessor({
-      spec,
-      definition,
+    const made = equip(recovered, {
+      spec: this.#spec,
+      definition: this.#definition!,
       config: this.#config,
-      state: this.#state,
-      uplink: this.#uplink,
-      clock,
-      signal: this.#abort.signal,
-      eventClock: recovered.eventClock,
-    });
-    this.#checkpoint = new Checkpoint({
-      spec,
-      uplink: this.#uplink,
-      clock,
-      state: this.#state,
       partition: this.#partition,
-      stores,
-      last: recovered.checkpoint,
+      cacheBytes: this.#cacheBytes,
+      uplink: this.#uplink,
+      clock: this.#environment.clock,
+      signal: this.#abort.signal,
     });
-    this.#lanes = spec.inputs
-      .map(
-        (input) =>
-          new InputLane(
-            input,
-            spec.id.partition,
-            recovered.positions[input.topic]!.offset,
-            spec.options.checkCrc,
-          ),
-      )
-      .sort((a, b) => (a.spec.topic < b.spec.topic ? -1 : 1));
-    this.#schedule.frozen(positionsOf(this.#lanes));
+    this.#state = made.state;
+    this.#processor = made.processor;
+    this.#checkpoint = made.checkpoint;
+    this.#lanes = made.lanes;
+    this.#schedule.frozen(positionsOf(made.lanes));
     this.#restoredRecords = recovered.restoredRecords;
   }
 

@@ -180,6 +180,42 @@ describe('an actor that asks the log after a parking', () => {
     assert.deepEqual(inits, ['init', 'init'], 'its own init is not called again');
   });
 
+  it('lets no query that is still under way see another one’s state half replayed', async () => {
+    const gate = new Gate();
+    const slowly = defineProcessor({
+      inputs: { orders: topic({ key: string(), value: string() }) },
+      stores: { counts: keyValue({ key: string(), value: int64() }) },
+      process({ key }, { stores }) {
+        stores.counts.update(key, (count) => (count ?? 0) + 1);
+      },
+      queries: {
+        count: ({ stores }, key) => stores.counts.get(key),
+        later: async ({ stores }, key) => {
+          await gate.pass();
+          return stores.counts.get(key);
+        },
+      },
+    }).definition;
+    await using harness = await ActorHarness.make({ definition: slowly });
+    await harness.boot();
+    await order(harness, 'a');
+    await harness.feed('orders');
+    gate.shut();
+    const query = harness.query('later', 'a');
+    await until(() => gate.entered === 1);
+    assert.deepEqual(await harness.actor.park({ commit: true, budgetMs: 2_000 }), { outcome: 'parked' });
+    const parked = harness.setAside();
+    await harness.boot();
+    await order(harness, 'a');
+    await harness.feed('orders');
+    await harness.actor.close({ commit: true, budgetMs: 2_000 });
+    parked.takeUp();
+    assert.equal((await harness.resume(true)).how, 'recovered');
+    gate.open();
+    await assert.rejects(query, code('ACTOR_RESTARTED'));
+    assert.equal(await harness.query('count', 'a'), 2);
+  });
+
   it('does not go on if an operator has moved the offsets meanwhile', async () => {
     await using harness = await ActorHarness.make({ definition: counting(new Gate()) });
     await harness.boot();

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processorAt, StateManager, type EmbeddedLog, type ManagerOptions } from '../../src/index.js';
+import type { GroupSession } from '../../src/log/log-client.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import type { ManagerEvents } from '../../src/manager/events.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
@@ -121,6 +122,24 @@ async function countedOnce(...of: readonly Manager[]): Promise<void> {
 async function settled(manager: Manager): Promise<void> {
   await countedOnce(manager);
   await manager.checkpoint();
+}
+
+/** A member that subscribes to nothing of the stream: it makes a new generation in which everything stays. */
+async function joinAsGuest(): Promise<GroupSession> {
+  await log.createTopic({ topic: 'elsewhere', partitions: 1 });
+  const client = await log.connect({ clientId: 'guest' });
+  const nothing = (): void => undefined;
+  return client.join(
+    { group: 'g', topics: ['elsewhere'] },
+    {
+      onAssign: nothing,
+      onRevoke: () => Promise.resolve(),
+      onLost: nothing,
+      onChunk: nothing,
+      onOutOfRange: nothing,
+      onFatal: nothing,
+    },
+  );
 }
 
 interface Heard {
@@ -275,7 +294,7 @@ test('with parkMs 0, and when the manager leaves, partitions are closed and not 
   const heard = listen(manager);
   const second = await other();
   const secondHeard = listen(second);
-  await manager.ready();
+  await Promise.all([manager.ready(), second.ready()]);
   await second.stop();
   await manager.ready();
   assert.deepEqual([...heard.parked, ...secondHeard.parked], []);
@@ -308,6 +327,36 @@ test('calls to a parked partition wait for its return, and none runs twice', asy
     KEYS.map((key) => expected.get(key)),
   );
   await countedOnce(manager);
+});
+
+test('calls that a parked actor had not started are answered as soon as it serves again', async () => {
+  const manager = await watchedManager();
+  await produce();
+  await settled(manager);
+  const heard = listen(manager);
+  const partitionOf = (key: string): number => manager.locate('totals', key).partition;
+  const slow = [0, 1, 2, 3].map((partition) => {
+    const names = Array.from({ length: 100 }, (_, i) => `slow-${i}`);
+    const key = names.find((name) => partitionOf(name) === partition)!;
+    return manager.streams.totals.command('slow', { key, args: [1_000] });
+  });
+  await sleep(20);
+  // Behind the slow ones, in the mailboxes of their actors.
+  const queued = KEYS.map((key) =>
+    manager.streams.totals.command('add', { key, args: [1], timeoutMs: 5_000 }),
+  );
+  const outcomes = Promise.allSettled(queued);
+  const second = await other();
+  assert.deepEqual(await Promise.all(slow), ['slow', 'slow', 'slow', 'slow']);
+  for (const [i, outcome] of (await outcomes).entries()) {
+    const key = KEYS[i]!;
+    if (outcome.status === 'fulfilled') expected.set(key, expected.get(key)! + 1);
+    else assert.ok(!manager.locate('totals', key).local && code('PARTITION_NOT_OWNED')(outcome.reason));
+  }
+  await until(() => heard.resumed.length === PARTITIONS / 2);
+  for (const key of KEYS.filter((name) => manager.locate('totals', name).local))
+    assert.equal((await manager.streams.totals.query('total', { key }))?.sum, expected.get(key));
+  await second.stop();
 });
 
 test('calls under way when the partition is taken away travel along, and each command is applied once', async () => {
@@ -458,6 +507,25 @@ test('parked actors outlive the loss of the membership, and ask the log before t
   await countedOnce(manager);
 });
 
+test('an input that was deleted and created again while its partitions were parked is not taken for the old one', async () => {
+  const manager = await watchedManager({ onOutOfRange: 'earliest' });
+  await produce();
+  await settled(manager);
+  const heard = listen(manager);
+  watched.withheld = 2;
+  await log.deleteTopic('amounts');
+  await until(() => heard.parked.length === PARTITIONS);
+  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
+  // As many records as before: their offsets alone tell nothing.
+  await produce();
+  await until(() => watched.withheld === 0);
+  const guest = await joinAsGuest();
+  await until(() => heard.recovered.length === PARTITIONS);
+  assert.deepEqual(heard.resumed, []);
+  await countedOnce(manager);
+  await guest.leave();
+});
+
 test('64 parked partitions on two threads serve again in a moment', async (t) => {
   const many = 64;
   await log.deleteTopic('amounts');
@@ -468,21 +536,7 @@ test('64 parked partitions on two threads serve again in a moment', async (t) =>
   const heard = listen(manager);
   let servedAt = 0;
   manager.on('resumed', () => (servedAt = performance.now()));
-  // One that subscribes to nothing of the stream: a new generation in which everything stays.
-  const joined = await log.connect({ clientId: 'guest' });
-  await log.createTopic({ topic: 'elsewhere', partitions: 1 });
-  const nothing = () => undefined;
-  const guest = await joined.join(
-    { group: 'g', topics: ['elsewhere'] },
-    {
-      onAssign: nothing,
-      onRevoke: () => Promise.resolve(),
-      onLost: nothing,
-      onChunk: nothing,
-      onOutOfRange: nothing,
-      onFatal: nothing,
-    },
-  );
+  const guest = await joinAsGuest();
   await until(() => heard.resumed.length === many);
   assert.equal(resumedAs(heard, 'unchanged').length, many);
   const servingMs = servedAt - watched.assignedAt;
