@@ -129,11 +129,11 @@ export class KafkaFetcher implements PartitionFetcher {
     for (const loop of this.#loops.values()) loop.wake();
   }
 
-  /** What must not happen: the session is told, and nothing is fetched any more. */
+  /** What must not happen: the session is told, unless the client was closed, and nothing is fetched any more. */
   #fail(error: unknown): void {
     if (this.#isClosed) return;
     this.#end();
-    this.#sink.fatal(error);
+    if (!isPartitaError(error, 'LOG_CLOSED')) this.#sink.fatal(error);
   }
 
   get #purpose(): `fetch/${string}` {
@@ -300,7 +300,7 @@ export class KafkaFetcher implements PartitionFetcher {
   /** The broker gave no answer, or none that can be understood. */
   #lost(loop: FetchLoop, asked: readonly Asked[], error: unknown): void {
     if (isPartitaError(error, 'LOG_CLOSED')) {
-      this.#end();
+      this.#fail(error);
       return;
     }
     const level = loop.failed() ? 'warn' : 'debug';
