@@ -325,10 +325,7 @@ export class KafkaFetcher implements PartitionFetcher {
       if (loop.refused()) this.#giveUpAll(asked, error);
       return;
     }
-    for (const { track } of asked) {
-      track.retryAt = loop.retryAt;
-      this.#watch.look(track);
-    }
+    for (const { track } of asked) this.#watch.look(track);
   }
 
   #giveUpAll(asked: readonly Asked[], error: Error): void {
