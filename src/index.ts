@@ -45,6 +45,8 @@ export type { EmbeddedLogOptions, ReadRecord } from './log/embedded/embedded-log
 export type { FaultInfo, LogFaults, LogOperation } from './log/embedded/log-faults.js';
 export type { GroupDescription } from './log/embedded/group-coordinator.js';
 export type { ProducedRecord } from './log/embedded/record-router.js';
+export { kafka } from './log/kafka/kafka-log.js';
+export type { KafkaLogOptions } from './log/kafka/kafka-options.js';
 export type { LogFactory, TopicSpec } from './log/log-client.js';
 export type { TopicPartition } from './core/log-types.js';
 export type { EngineKind } from './core/engine-kind.js';

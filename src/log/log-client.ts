@@ -4,6 +4,7 @@
  * batches v2: nothing behind this port decodes a record for its caller. Offsets and timestamps are safe integers.
  * The value types that also cross to the workers live in `threads/protocol.ts` and `core/log-types.ts`.
  */
+import type { Logger } from '../core/logger.js';
 import type {
   Chunk,
   CommitOutcome,
@@ -116,10 +117,24 @@ export interface TransactionalProducer {
   close(): Promise<void>;
 }
 
+export interface ProduceOptions {
+  /**
+   * Gives up what of the call is not sent yet: rejects CALL_ABORTED, but not before what of it is under way has been
+   * settled.
+   */
+  readonly signal?: AbortSignal;
+}
+
 /** One idempotent producer for what leaves outside transactions. */
 export interface OutputProducer {
-  /** Resolves when every batch is acknowledged; rejects with the first failure, naming topic and partition. */
-  produce(batches: readonly LogBatch[]): Promise<readonly { readonly baseOffset: number }[]>;
+  /**
+   * Resolves when every batch is acknowledged; rejects with the first failure, naming topic and partition. A partition's
+   * batches keep their order over all calls; one that fails fails those behind it. Waits while too much is under way.
+   */
+  produce(
+    batches: readonly LogBatch[],
+    options?: ProduceOptions,
+  ): Promise<readonly { readonly baseOffset: number }[]>;
   close(): Promise<void>;
 }
 
@@ -146,5 +161,5 @@ export interface LogClient {
 /** What users pass as `log`: makes the client when the manager starts. */
 export interface LogFactory {
   readonly kind: string;
-  connect(options: { readonly clientId: string }): Promise<LogClient>;
+  connect(options: { readonly clientId: string; readonly logger?: Logger }): Promise<LogClient>;
 }

@@ -24,7 +24,7 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly group: string;
   /** Streams by name: each a processor over its co-partitioned input topics. */
   readonly streams: R;
-  /** The log: `embeddedLog()`. */
+  /** The log: `kafka({ brokers })` or `embeddedLog()`. */
   readonly log: LogFactory;
   /** Folder of the databases: `<stateDir>/[<instanceId>/]<group>/<stream>/<partition>`. */
   readonly stateDir: string;
@@ -85,6 +85,8 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly mailbox?: {
     /** Bytes of chunks that may wait at one actor, per input topic. @default 2 MiB */
     readonly bytesMax?: number;
+    /** Bytes of chunks that may wait at all actors; with many partitions each gets its share. @default 64 MiB */
+    readonly bytesTotalMax?: number;
     /** Commands, and queries, that may be under way at one partition. @default 1,024 */
     readonly callsMax?: number;
     /** How long a call waits for its place in a full mailbox. @default 1,000 */
@@ -158,7 +160,12 @@ export interface ResolvedOptions {
   readonly sync: boolean;
   readonly checkCrc: boolean;
   readonly memory: { readonly cacheMb: number; readonly threadHeapMb: number | undefined };
-  readonly mailbox: { readonly bytesMax: number; readonly callsMax: number; readonly waitMs: number };
+  readonly mailbox: {
+    readonly bytesMax: number;
+    readonly bytesTotalMax: number;
+    readonly callsMax: number;
+    readonly waitMs: number;
+  };
   readonly recovery: {
     readonly concurrency: number;
     readonly pageBytes: number;
@@ -189,7 +196,7 @@ export async function optionsSchema() {
     streams: z.record(z.string(), z.looseObject({ url: z.instanceof(URL), config: z.unknown() })),
     log: z.custom<LogFactory>(
       (log) => typeof (log as Partial<LogFactory> | undefined)?.connect === 'function',
-      'must be a log, such as embeddedLog() gives',
+      'must be a log, such as kafka() or embeddedLog() gives',
     ),
     stateDir: z.string().min(1),
     instanceId: z.string().optional(),
@@ -230,6 +237,7 @@ export async function optionsSchema() {
     mailbox: z
       .strictObject({
         bytesMax: count.default(2 * MIB),
+        bytesTotalMax: count.default(64 * MIB),
         callsMax: count.default(1_024),
         waitMs: ms.default(1_000),
       })

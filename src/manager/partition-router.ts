@@ -26,15 +26,26 @@ interface Lane extends TopicPartition {
   paused: boolean;
 }
 
+export interface RouterOptions {
+  /** Bytes that may be with one actor, per input topic. */
+  readonly bytesMax: number;
+  /** Bytes that may be with all actors; with many partitions each gets its share of it. */
+  readonly bytesTotalMax: number;
+}
+
 /** Empty fetches say that an input is at its end; more of them unanswered say nothing new. */
 const EMPTY_OUTSTANDING_MAX = 64;
 
 export class PartitionRouter {
-  readonly #bytesMax: number;
+  readonly #options: RouterOptions;
   readonly #lanes = new Map<string, (Lane | undefined)[]>();
+  #laneCount = 0;
+  /** The credit of one lane at present. */
+  #bytesMax: number;
   #session: GroupSession | undefined;
 
-  constructor(options: { readonly bytesMax: number }) {
+  constructor(options: RouterOptions) {
+    this.#options = options;
     this.#bytesMax = options.bytesMax;
   }
 
@@ -48,6 +59,7 @@ export class PartitionRouter {
     for (const { topic, epoch } of route.inputs) {
       let lanes = this.#lanes.get(topic);
       if (lanes === undefined) this.#lanes.set(topic, (lanes = []));
+      if (lanes[route.partition] === undefined) this.#share(1);
       lanes[route.partition] = {
         route,
         topic,
@@ -64,7 +76,9 @@ export class PartitionRouter {
   detach(route: Route): void {
     for (const { topic } of route.inputs) {
       const lanes = this.#lanes.get(topic);
-      if (lanes?.[route.partition]?.route === route) lanes[route.partition] = undefined;
+      if (lanes?.[route.partition]?.route !== route) continue;
+      lanes[route.partition] = undefined;
+      this.#share(-1);
     }
   }
 
@@ -121,6 +135,13 @@ export class PartitionRouter {
     if (!lane.paused || lane.outstandingBytes > this.#bytesMax / 2 || !this.#current(lane)) return;
     lane.paused = false;
     this.#session?.resume([lane]);
+  }
+
+  /** A share of its own for each lane, so that a slow partition takes nothing from the others. */
+  #share(lanesMore: number): void {
+    this.#laneCount += lanesMore;
+    const { bytesMax, bytesTotalMax } = this.#options;
+    this.#bytesMax = Math.min(bytesMax, Math.ceil(bytesTotalMax / Math.max(1, this.#laneCount)));
   }
 
   #current(lane: Lane): boolean {

@@ -104,7 +104,7 @@ export class StateManager<R extends Streams = Streams>
   private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
     this.#life.move('starting');
     const { options, environment, log, places, emitter, plans, outputs } = parts;
-    const router = new PartitionRouter({ bytesMax: options.mailbox.bytesMax });
+    const router = new PartitionRouter(options.mailbox);
     const assignment = new GroupAssignment({
       plans,
       options,
@@ -166,7 +166,8 @@ export class StateManager<R extends Streams = Streams>
     environment: ManagerEnvironment,
   ): Promise<StateManager<R>> {
     const resolved = await resolveOptions(options as ManagerOptions);
-    const log = await resolved.log.connect({ clientId: `partita-${resolved.group}` });
+    const { logger } = resolved;
+    const log = await resolved.log.connect({ clientId: `partita-${resolved.group}`, logger });
     const release: (() => Promise<void>)[] = [() => log.close()];
     try {
       const emitter = new Emitter<ManagerEvents>(resolved.logger);

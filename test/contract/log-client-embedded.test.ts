@@ -4,9 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { embeddedLog, type EmbeddedLogOptions } from '../../src/log/embedded/embedded-log.js';
-import { logClientSuite, type LogUnderTest } from './log-client.js';
+import { logClientSuite, type LogSuiteOptions, type LogUnderTest } from './log-client.js';
 
-const OPTIONS = { sessionTimeoutMs: 300, rebalanceTimeoutMs: 300, patienceMs: 5_000 };
+const OPTIONS: LogSuiteOptions = {
+  sessionTimeoutMs: 300,
+  rebalanceTimeoutMs: 300,
+  patienceMs: 5_000,
+  can: ['leaveOpen', 'compact', 'deleteRecords'],
+};
 
 async function open(options: EmbeddedLogOptions): Promise<LogUnderTest> {
   const log = await embeddedLog(options);

@@ -11,7 +11,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordReader } from '../../src/codec/record-batch-reader.js';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import { isPartitaError } from '../../src/core/errors.js';
-import type { AbortedTransaction, LogBatch, TopicPartition } from '../../src/core/log-types.js';
+import type {
+  AbortedTransaction,
+  LogBatch,
+  PartitionBounds,
+  TopicPartition,
+} from '../../src/core/log-types.js';
 import type {
   Assignment,
   FetchedChunk,
@@ -45,6 +50,8 @@ export interface LogSuiteOptions {
   readonly rebalanceTimeoutMs: number;
   /** How long a test waits for what must happen. */
   readonly patienceMs: number;
+  /** Which of the optional methods the log under test has; tests of the others are not there. */
+  readonly can: readonly ('leaveOpen' | 'compact' | 'deleteRecords')[];
 }
 
 type Key = string | null;
@@ -192,6 +199,7 @@ export function logClientSuite(
   describe(title, () => {
     let log: LogUnderTest;
     let client: LogClient;
+    const can = (method: LogSuiteOptions['can'][number]): boolean => options.can.includes(method);
     before(async () => {
       log = await open();
       client = await log.connect('suite');
@@ -225,6 +233,16 @@ export function logClientSuite(
       const end = performance.now() + options.patienceMs;
       while (!holds()) {
         if (performance.now() > end) assert.fail(`it never came to pass that ${what}`);
+        await sleep(5);
+      }
+    };
+    /** A log may answer a commit before it has written the markers that end the transaction in its partitions. */
+    const settledBounds = async (partition: TopicPartition): Promise<PartitionBounds> => {
+      const end = performance.now() + options.patienceMs;
+      for (;;) {
+        const [bounds] = await client.topics.bounds([partition]);
+        if (bounds!.lastStable === bounds!.end) return bounds!;
+        if (performance.now() > end) assert.fail('the transaction is never settled');
         await sleep(5);
       }
     };
@@ -437,6 +455,7 @@ export function logClientSuite(
           offsets: [{ topic: input, partition: 0, offset: 2, metadata: '1:7' }],
         });
         assert.deepEqual(outcome, { kind: 'committed', baseOffsets: [0, 0, 2], lastOffsets: [1, 0, 2] });
+        await settledBounds({ topic, partition: 0 });
         const keys = (await readAll(client, { topic, partition: 0 })).map((record) => record.key);
         assert.deepEqual(keys, ['a', 'b', 'd']);
         assert.deepEqual(
@@ -446,9 +465,7 @@ export function logClientSuite(
           ]),
           [{ offset: 2, metadata: '1:7' }, undefined],
         );
-        const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.equal(bounds!.lastStable, bounds!.end);
-        assert.ok(bounds!.end > 2);
+        assert.ok((await settledBounds({ topic, partition: 0 })).end > 2);
       });
 
       test('transactions of one producer follow each other, with offsets alone too', async () => {
@@ -470,6 +487,7 @@ export function logClientSuite(
           const committed = await client.committed(group, [{ topic, partition: 0 }]);
           assert.deepEqual(committed, [{ offset: n, metadata: `m${n}` }]);
         }
+        await settledBounds({ topic, partition: 0 });
         const values = (await readAll(client, { topic, partition: 0 })).map((record) => record.value);
         assert.deepEqual(values, ['0', '2', '4']);
       });
@@ -506,6 +524,7 @@ export function logClientSuite(
           offsets: offsets(4),
         });
         assert.equal(outcome.kind, 'committed');
+        await settledBounds({ topic, partition: 0 });
         const values = (await readAll(client, { topic, partition: 0 })).map((record) => record.value);
         assert.deepEqual(values, ['1', '3']);
         await other.close();
@@ -550,63 +569,57 @@ export function logClientSuite(
         assert.equal(next.kind, 'committed');
       });
 
-      test('an open transaction hides what follows it until the next init aborts it', async (context) => {
-        if (log.leaveOpen === undefined) {
-          context.skip('this log has no way to leave a transaction open');
-          return;
-        }
-        const topic = await newTopic();
-        const id = `id-${randomUUID()}`;
-        await put(topic, 0, [['before', '1']]);
-        await log.leaveOpen({
-          transactionalId: id,
-          transactionTimeoutMs: 10_000,
-          batches: [batchOf(topic, 0, [['dead', '1']])],
-        });
-        await put(topic, 0, [['after', '1']]);
-        const keys = async (isolation: 'read_committed' | 'read_uncommitted') =>
-          (await readAll(client, { topic, partition: 0 }, { isolation })).map((record) => record.key);
-        const [blocked] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.deepEqual(blocked, { start: 0, lastStable: 1, end: 3 });
-        assert.deepEqual(await keys('read_committed'), ['before']);
-        assert.deepEqual(await keys('read_uncommitted'), ['before', 'dead', 'after']);
-        await newProducer(id);
-        const [settled] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.deepEqual(settled, { start: 0, lastStable: 4, end: 4 });
-        assert.deepEqual(await keys('read_committed'), ['before', 'after']);
-      });
-
-      test('an aborted transaction is filtered whatever page it falls into, also between committed ones of its producer', async (context) => {
-        if (log.leaveOpen === undefined) {
-          context.skip('this log has no way to leave a transaction open');
-          return;
-        }
-        const topic = await newTopic();
-        const id = `id-${randomUUID()}`;
-        const commit = async (producer: TransactionalProducer, key: string) => {
-          const outcome = await producer.commitTransaction({
-            batches: [batchOf(topic, 0, [[key, '1']])],
-            group: 'g',
-            offsets: [],
-          });
-          assert.equal(outcome.kind, 'committed');
-        };
-        await commit(await newProducer(id), 'a');
-        for (const dead of ['x', 'y'])
-          await log.leaveOpen({
+      if (can('leaveOpen'))
+        test('an open transaction hides what follows it until the next init aborts it', async () => {
+          const topic = await newTopic();
+          const id = `id-${randomUUID()}`;
+          await put(topic, 0, [['before', '1']]);
+          await log.leaveOpen!({
             transactionalId: id,
             transactionTimeoutMs: 10_000,
-            batches: [batchOf(topic, 0, [[dead, '1']]), batchOf(topic, 0, [[dead, '2']])],
+            batches: [batchOf(topic, 0, [['dead', '1']])],
           });
-        await commit(await newProducer(id), 'b');
-        for (const maxBytes of [1, 200, 1 << 20]) {
-          const seen = await readAll(client, { topic, partition: 0 }, { maxBytes });
-          assert.deepEqual(
-            seen.map((record) => record.key),
-            ['a', 'b'],
-          );
-        }
-      });
+          await put(topic, 0, [['after', '1']]);
+          const keys = async (isolation: 'read_committed' | 'read_uncommitted') =>
+            (await readAll(client, { topic, partition: 0 }, { isolation })).map((record) => record.key);
+          const [blocked] = await client.topics.bounds([{ topic, partition: 0 }]);
+          assert.deepEqual(blocked, { start: 0, lastStable: 1, end: 3 });
+          assert.deepEqual(await keys('read_committed'), ['before']);
+          assert.deepEqual(await keys('read_uncommitted'), ['before', 'dead', 'after']);
+          await newProducer(id);
+          const [settled] = await client.topics.bounds([{ topic, partition: 0 }]);
+          assert.deepEqual(settled, { start: 0, lastStable: 4, end: 4 });
+          assert.deepEqual(await keys('read_committed'), ['before', 'after']);
+        });
+
+      if (can('leaveOpen'))
+        test('an aborted transaction is filtered whatever page it falls into, also between committed ones of its producer', async () => {
+          const topic = await newTopic();
+          const id = `id-${randomUUID()}`;
+          const commit = async (producer: TransactionalProducer, key: string) => {
+            const outcome = await producer.commitTransaction({
+              batches: [batchOf(topic, 0, [[key, '1']])],
+              group: 'g',
+              offsets: [],
+            });
+            assert.equal(outcome.kind, 'committed');
+          };
+          await commit(await newProducer(id), 'a');
+          for (const dead of ['x', 'y'])
+            await log.leaveOpen!({
+              transactionalId: id,
+              transactionTimeoutMs: 10_000,
+              batches: [batchOf(topic, 0, [[dead, '1']]), batchOf(topic, 0, [[dead, '2']])],
+            });
+          await commit(await newProducer(id), 'b');
+          for (const maxBytes of [1, 200, 1 << 20]) {
+            const seen = await readAll(client, { topic, partition: 0 }, { maxBytes });
+            assert.deepEqual(
+              seen.map((record) => record.key),
+              ['a', 'b'],
+            );
+          }
+        });
     });
 
     describe('groups', () => {
@@ -761,32 +774,29 @@ export function logClientSuite(
         await session.leave();
       });
 
-      test('chunks hold committed records only', async (context) => {
-        if (log.leaveOpen === undefined) {
-          context.skip('this log has no way to leave a transaction open');
-          return;
-        }
-        const topic = await newTopic();
-        const transactionalId = `id-${randomUUID()}`;
-        await log.leaveOpen({
-          transactionalId,
-          transactionTimeoutMs: 10_000,
-          batches: [batchOf(topic, 0, [['dead', '1']])],
+      if (can('leaveOpen'))
+        test('chunks hold committed records only', async () => {
+          const topic = await newTopic();
+          const transactionalId = `id-${randomUUID()}`;
+          await log.leaveOpen!({
+            transactionalId,
+            transactionTimeoutMs: 10_000,
+            batches: [batchOf(topic, 0, [['dead', '1']])],
+          });
+          await put(topic, 0, [['alive', '1']]);
+          const member = new TestMember();
+          const session = await join(member, { group: `g-${randomUUID()}`, topics: [topic] });
+          await until('it is told of the end', () => member.chunks.length > 0);
+          const [first] = member.chunks;
+          assert.deepEqual([first!.bytes.byteLength, first!.lastStable, first!.highWatermark], [0, 0, 2]);
+          await newProducer(transactionalId);
+          await until('the record arrives', () => member.records({ topic, partition: 0 }).length > 0);
+          assert.deepEqual(
+            member.records({ topic, partition: 0 }).map((record) => record.key),
+            ['alive'],
+          );
+          await session.leave();
         });
-        await put(topic, 0, [['alive', '1']]);
-        const member = new TestMember();
-        const session = await join(member, { group: `g-${randomUUID()}`, topics: [topic] });
-        await until('it is told of the end', () => member.chunks.length > 0);
-        const [first] = member.chunks;
-        assert.deepEqual([first!.bytes.byteLength, first!.lastStable, first!.highWatermark], [0, 0, 2]);
-        await newProducer(transactionalId);
-        await until('the record arrives', () => member.records({ topic, partition: 0 }).length > 0);
-        assert.deepEqual(
-          member.records({ topic, partition: 0 }).map((record) => record.key),
-          ['alive'],
-        );
-        await session.leave();
-      });
 
       test('a second member takes its share behind the revoke barrier of the first, in which commits succeed', async () => {
         const topic = await newTopic(4);
@@ -928,107 +938,102 @@ export function logClientSuite(
           record.value,
         ]);
 
-      test('compaction keeps the last record of each key at its offset, tombstones too, and pages still reach the end', async (context) => {
-        if (log.compact === undefined) {
-          context.skip('this log compacts when it likes');
-          return;
-        }
-        const topic = await newTopic(1, { 'cleanup.policy': 'compact' });
-        await put(topic, 0, [
-          ['a', '0'],
-          ['b', '1'],
-          ['a', '2'],
-        ]);
-        await put(topic, 0, [
-          ['a', '3'],
-          ['c', '4'],
-        ]);
-        await put(topic, 0, [
-          ['b', null],
-          ['c', '6'],
-        ]);
-        await log.compact(topic);
-        const expected = [
-          [3, 'a', '3'],
-          [5, 'b', null],
-          [6, 'c', '6'],
-        ];
-        assert.deepEqual(await keyed(topic), expected);
-        const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.deepEqual(bounds, { start: 0, lastStable: 7, end: 7 });
-        for (const from of [0, 1, 3, 4, 5])
-          assert.deepEqual(
-            (await readAll(client, { topic, partition: 0 }, { from, maxBytes: 1 })).map((r) => r.offset),
-            [3, 5, 6].filter((offset) => offset >= from),
+      if (can('compact'))
+        test('compaction keeps the last record of each key at its offset, tombstones too, and pages still reach the end', async () => {
+          const topic = await newTopic(1, { 'cleanup.policy': 'compact' });
+          await put(topic, 0, [
+            ['a', '0'],
+            ['b', '1'],
+            ['a', '2'],
+          ]);
+          await put(topic, 0, [
+            ['a', '3'],
+            ['c', '4'],
+          ]);
+          await put(topic, 0, [
+            ['b', null],
+            ['c', '6'],
+          ]);
+          await log.compact!(topic);
+          const expected = [
+            [3, 'a', '3'],
+            [5, 'b', null],
+            [6, 'c', '6'],
+          ];
+          assert.deepEqual(await keyed(topic), expected);
+          const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
+          assert.deepEqual(bounds, { start: 0, lastStable: 7, end: 7 });
+          for (const from of [0, 1, 3, 4, 5])
+            assert.deepEqual(
+              (await readAll(client, { topic, partition: 0 }, { from, maxBytes: 1 })).map((r) => r.offset),
+              [3, 5, 6].filter((offset) => offset >= from),
+            );
+          await put(topic, 0, [['a', '7']]);
+          await log.compact!(topic);
+          assert.deepEqual(await keyed(topic), [...expected.slice(1), [7, 'a', '7']]);
+        });
+
+      if (can('compact') && can('leaveOpen'))
+        test('compaction removes what was aborted and the markers, and never the end of the log', async () => {
+          const topic = await newTopic(1, { 'cleanup.policy': 'compact' });
+          const transactionalId = `id-${randomUUID()}`;
+          await put(topic, 0, [['a', 'good']]);
+          const batches = [
+            batchOf(topic, 0, [
+              ['a', 'bad'],
+              ['b', 'bad'],
+            ]),
+          ];
+          await log.leaveOpen!({ transactionalId, transactionTimeoutMs: 10_000, batches });
+          const producer = await newProducer(transactionalId);
+          await producer.commitTransaction({
+            batches: [batchOf(topic, 0, [['c', 'good']])],
+            group: 'g',
+            offsets: [],
+          });
+          await log.compact!(topic);
+          assert.deepEqual(await keyed(topic), [
+            [0, 'a', 'good'],
+            [4, 'c', 'good'],
+          ]);
+          const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
+          assert.deepEqual(bounds, { start: 0, lastStable: 6, end: 6 });
+          const uncommitted = await readAll(
+            client,
+            { topic, partition: 0 },
+            { isolation: 'read_uncommitted' },
           );
-        await put(topic, 0, [['a', '7']]);
-        await log.compact(topic);
-        assert.deepEqual(await keyed(topic), [...expected.slice(1), [7, 'a', '7']]);
-      });
-
-      test('compaction removes what was aborted and the markers, and never the end of the log', async (context) => {
-        if (log.compact === undefined || log.leaveOpen === undefined) {
-          context.skip('this log compacts when it likes');
-          return;
-        }
-        const topic = await newTopic(1, { 'cleanup.policy': 'compact' });
-        const transactionalId = `id-${randomUUID()}`;
-        await put(topic, 0, [['a', 'good']]);
-        const batches = [
-          batchOf(topic, 0, [
-            ['a', 'bad'],
-            ['b', 'bad'],
-          ]),
-        ];
-        await log.leaveOpen({ transactionalId, transactionTimeoutMs: 10_000, batches });
-        const producer = await newProducer(transactionalId);
-        await producer.commitTransaction({
-          batches: [batchOf(topic, 0, [['c', 'good']])],
-          group: 'g',
-          offsets: [],
+          assert.equal(uncommitted.length, 2);
         });
-        await log.compact(topic);
-        assert.deepEqual(await keyed(topic), [
-          [0, 'a', 'good'],
-          [4, 'c', 'good'],
-        ]);
-        const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.deepEqual(bounds, { start: 0, lastStable: 6, end: 6 });
-        const uncommitted = await readAll(client, { topic, partition: 0 }, { isolation: 'read_uncommitted' });
-        assert.equal(uncommitted.length, 2);
-      });
 
-      test('deleted records are gone and the start says so; a topic that only compacts refuses', async (context) => {
-        if (log.deleteRecords === undefined) {
-          context.skip('this log deletes no records on request');
-          return;
-        }
-        const topic = await newTopic();
-        for (let n = 0; n < 4; n++) await put(topic, 0, [['a', String(n)]]);
-        await log.deleteRecords(topic, 0, 2);
-        const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.deepEqual(bounds, { start: 2, lastStable: 4, end: 4 });
-        const reading = client.read({
-          topic,
-          partition: 0,
-          from: 1,
-          maxBytes: 100,
-          isolation: 'read_committed',
+      if (can('deleteRecords'))
+        test('deleted records are gone and the start says so; a topic that only compacts refuses', async () => {
+          const topic = await newTopic();
+          for (let n = 0; n < 4; n++) await put(topic, 0, [['a', String(n)]]);
+          await log.deleteRecords!(topic, 0, 2);
+          const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
+          assert.deepEqual(bounds, { start: 2, lastStable: 4, end: 4 });
+          const reading = client.read({
+            topic,
+            partition: 0,
+            from: 1,
+            maxBytes: 100,
+            isolation: 'read_committed',
+          });
+          await assert.rejects(reading, (error) => isPartitaError(error, 'OFFSET_OUT_OF_RANGE'));
+          assert.deepEqual(
+            (await keyed(topic)).map(([offset]) => offset),
+            [2, 3],
+          );
+          await log.deleteRecords!(topic, 0, 4);
+          assert.equal(await put(topic, 0, [['a', '4']]), 4);
+          assert.deepEqual(await keyed(topic), [[4, 'a', '4']]);
+          const compacted = await newTopic(1, { 'cleanup.policy': 'compact' });
+          await put(compacted, 0, [['a', '0']]);
+          await assert.rejects(log.deleteRecords!(compacted, 0, 1), (error) =>
+            isPartitaError(error, 'POLICY_VIOLATION'),
+          );
         });
-        await assert.rejects(reading, (error) => isPartitaError(error, 'OFFSET_OUT_OF_RANGE'));
-        assert.deepEqual(
-          (await keyed(topic)).map(([offset]) => offset),
-          [2, 3],
-        );
-        await log.deleteRecords(topic, 0, 4);
-        assert.equal(await put(topic, 0, [['a', '4']]), 4);
-        assert.deepEqual(await keyed(topic), [[4, 'a', '4']]);
-        const compacted = await newTopic(1, { 'cleanup.policy': 'compact' });
-        await put(compacted, 0, [['a', '0']]);
-        await assert.rejects(log.deleteRecords(compacted, 0, 1), (error) =>
-          isPartitaError(error, 'POLICY_VIOLATION'),
-        );
-      });
     });
 
     test('after close every call rejects LOG_CLOSED, and close may be repeated', async () => {

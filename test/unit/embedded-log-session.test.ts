@@ -5,10 +5,11 @@ import { test } from 'node:test';
 import { ManualClock, systemClock } from '../../src/core/clock.js';
 import type { FetchedChunk } from '../../src/log/log-client.js';
 import { embeddedLog } from '../../src/log/embedded/embedded-log.js';
+import { EmbeddedFetcher } from '../../src/log/embedded/embedded-fetcher.js';
 import { GroupCoordinator } from '../../src/log/embedded/group-coordinator.js';
-import { EmbeddedGroupSession } from '../../src/log/embedded/group-session.js';
-import { memoryStorage } from '../../src/log/embedded/log-storage.js';
+import { type LogStorage, memoryStorage } from '../../src/log/embedded/log-storage.js';
 import { PartitionLog } from '../../src/log/embedded/partition-log.js';
+import { LogGroupSession } from '../../src/log/group/group-session.js';
 import { batchOf, TestMember } from '../contract/log-client.js';
 
 async function turns(count: number): Promise<void> {
@@ -39,24 +40,25 @@ async function onSlowDisk() {
     });
   const loads: (() => void)[] = [];
   const member = new TestMember();
-  const session = new EmbeddedGroupSession(
+  const storage: LogStorage = {
+    ...memoryStorage,
+    load: (_log, entries) =>
+      new Promise((resolve) => {
+        loads.push(() => {
+          resolve(entries.map(() => new Uint8Array(10)));
+        });
+      }),
+  };
+  const session = new LogGroupSession(
     {
       clock: systemClock,
-      storage: {
-        ...memoryStorage,
-        load: (_log, entries) =>
-          new Promise((resolve) => {
-            loads.push(() => {
-              resolve(entries.map(() => new Uint8Array(10)));
-            });
-          }),
-      },
       link: new GroupCoordinator('g', systemClock, () => 1),
       clientId: 'c',
-      partition: () => log,
+      fetcher: (sink) =>
+        new EmbeddedFetcher({ clock: systemClock, storage, partition: () => log, chunkBytesMax: 1 }, sink),
       onEnd: () => undefined,
     },
-    { group: 'g', topics: ['t'], maxBytesPerPartition: 1 },
+    { group: 'g', topics: ['t'] },
     member,
   );
   member.session = session;

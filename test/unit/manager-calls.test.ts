@@ -190,7 +190,7 @@ function fetched(epoch: number, bytes: number): FetchedChunk {
 
 test('a partition whose actor is behind is paused at its bound and resumed when half of it is back', async () => {
   const log: string[] = [];
-  const router = new PartitionRouter({ bytesMax: 100 });
+  const router = new PartitionRouter({ bytesMax: 100, bytesTotalMax: 1_000 });
   router.use(session(log));
   const actor = new HeldActor();
   router.attach({
@@ -214,7 +214,7 @@ test('a partition whose actor is behind is paused at its bound and resumed when 
 });
 
 test('chunks of an earlier epoch, and of partitions without an actor, are dropped', () => {
-  const router = new PartitionRouter({ bytesMax: 100 });
+  const router = new PartitionRouter({ bytesMax: 100, bytesTotalMax: 1_000 });
   const actor = new HeldActor();
   const route = {
     api: actor.api,
@@ -230,6 +230,32 @@ test('chunks of an earlier epoch, and of partitions without an actor, are droppe
   router.detach(route);
   assert.equal(router.deliver(fetched(3, 10)), false);
   assert.equal(actor.chunks.length, 1);
+});
+
+test('many partitions share one bound, and get their share back when others go', () => {
+  const log: string[] = [];
+  const router = new PartitionRouter({ bytesMax: 100, bytesTotalMax: 120 });
+  router.use(session(log));
+  const actor = new HeldActor();
+  const routes = [2, 3, 4].map((partition) => ({
+    api: actor.api,
+    partition,
+    epoch: 7,
+    inputs: [{ topic: 't', epoch: 3 }],
+    onError: unexpected,
+  }));
+  for (const route of routes) router.attach(route);
+  router.deliver(fetched(3, 39));
+  assert.deepEqual(log, []);
+  router.deliver(fetched(3, 1));
+  assert.deepEqual(log, ['pause t-2']);
+  for (const route of routes) router.detach(route);
+  for (const route of routes) router.detach(route);
+  router.attach(routes[0]!);
+  router.deliver(fetched(3, 99));
+  assert.deepEqual(log, ['pause t-2']);
+  router.deliver(fetched(3, 1));
+  assert.deepEqual(log, ['pause t-2', 'pause t-2']);
 });
 
 // ── scheduler and directories ────────────────────────────────────────────────────────────────────────────────────────

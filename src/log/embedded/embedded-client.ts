@@ -24,9 +24,10 @@ import type {
   TopicSpec,
   TransactionalProducer,
 } from '../log-client.js';
+import type { GroupLink } from '../group/group-link.js';
+import { LogGroupSession } from '../group/group-session.js';
 import type { Broker } from './broker.js';
-import type { GroupLink } from './group-link.js';
-import { EmbeddedGroupSession } from './group-session.js';
+import { EmbeddedFetcher } from './embedded-fetcher.js';
 import { describeTopic } from './topic-registry.js';
 import type { TransactionHolder } from './transaction-coordinator.js';
 
@@ -36,7 +37,7 @@ export class EmbeddedClient implements LogClient {
   readonly #broker: Broker;
   readonly #clientId: string;
   readonly #linkTo: (group: string) => GroupLink;
-  readonly #sessions = new Set<EmbeddedGroupSession>();
+  readonly #sessions = new Set<LogGroupSession>();
   #closed = false;
 
   /** @param linkTo the way to a group's coordinator */
@@ -62,13 +63,15 @@ export class EmbeddedClient implements LogClient {
   async join(options: JoinOptions, member: GroupMember): Promise<GroupSession> {
     this.#expectOpen();
     for (const topic of options.topics) this.#broker.topics.topic(topic);
-    const session = new EmbeddedGroupSession(
+    const { clock, storage, topics } = this.#broker;
+    const partition = (id: TopicPartition) => topics.find(id.topic)?.logs[id.partition];
+    const chunkBytesMax = options.maxBytesPerPartition;
+    const session = new LogGroupSession(
       {
-        clock: this.#broker.clock,
-        storage: this.#broker.storage,
+        clock,
         link: this.#linkTo(options.group),
         clientId: this.#clientId,
-        partition: ({ topic, partition }) => this.#broker.topics.find(topic)?.logs[partition],
+        fetcher: (sink) => new EmbeddedFetcher({ clock, storage, partition, chunkBytesMax }, sink),
         onEnd: () => this.#sessions.delete(session),
       },
       options,
@@ -99,9 +102,14 @@ export class EmbeddedClient implements LogClient {
     let producerId: Promise<number> | undefined;
     let closed = false;
     return {
-      produce: async (batches) => {
+      produce: async (batches, options) => {
         this.#expectOpen();
         if (closed) throw new PartitaError('LOG_CLOSED', 'The output producer has been closed.');
+        if (options?.signal?.aborted === true)
+          throw new PartitaError(
+            'CALL_ABORTED',
+            'Outputs were given up by their signal before they were sent.',
+          );
         producerId ??= this.#broker.transactions.newProducerId();
         return this.#broker.appendIdempotent({ producerId: await producerId, epoch: 0 }, batches);
       },

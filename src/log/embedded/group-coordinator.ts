@@ -1,15 +1,15 @@
 /**
  * One consumer group as a broker coordinates it: members, generations, eager rebalances, sessions that expire. Nothing of
  * it survives a restart, since its members don't. Committed offsets are in `offset-table.ts`; what a member does with its
- * assignment is in `group-session.ts`.
+ * assignment is in `group/membership.ts`.
  *
  *     empty ─► preparing ─► stable ─► preparing | empty
  */
 import type { Clock, Timer } from '../../core/clock.js';
 import type { TopicPartition } from '../../core/log-types.js';
 import type { OwnershipAnswer } from '../log-client.js';
-import { assign } from './assignor.js';
-import type { GroupLink, HeartbeatAnswer, JoinAnswer, JoinRequest } from './group-link.js';
+import { assign } from '../group/assignor.js';
+import type { GroupLink, HeartbeatAnswer, JoinAnswer, JoinRequest } from '../group/group-link.js';
 
 /** A session is looked at this many times per timeout; a stalled event loop stalls the looking as well. */
 const LOOKS_PER_SESSION = 4;
@@ -18,6 +18,8 @@ interface Member {
   readonly memberId: string;
   request: JoinRequest;
   assignment: readonly TopicPartition[];
+  /** The generation of the assignment; −1 if there was none. */
+  generation: number;
   /** Looks since the last heartbeat. */
   missed: number;
   /** Answers the join that waits for the rebalance to complete. */
@@ -137,6 +139,7 @@ export class GroupCoordinator implements GroupLink {
       memberId,
       request,
       assignment: [],
+      generation: -1,
       missed: 0,
       joined: undefined,
       look: undefined,
@@ -182,20 +185,22 @@ export class GroupCoordinator implements GroupLink {
     this.#generation++;
     const shares = assign(
       members[0]?.request.strategy ?? 'sticky',
-      members.map(({ memberId, request, assignment }) => ({
+      members.map(({ memberId, request, assignment, generation }) => ({
         memberId,
         topics: request.topics,
         streams: request.streams ?? {},
         owned: assignment,
+        generation,
       })),
       this.#partitionsOf,
     );
     for (const member of members) {
       member.assignment = shares.get(member.memberId) ?? [];
+      member.generation = this.#generation;
       member.missed = 0;
-      const { assignment, joined } = member;
+      const { memberId, assignment, generation, joined } = member;
       member.joined = undefined;
-      joined?.({ kind: 'joined', generation: this.#generation, assignment });
+      joined?.({ kind: 'joined', memberId, generation, assignment });
     }
   }
 

@@ -6,8 +6,8 @@
 import { PartitaError, describeError } from '../../core/errors.js';
 import type { CommitOutcome, CommitRequest } from '../../core/log-types.js';
 import type { LogClient, OutputProducer, TransactionalProducer } from '../log-client.js';
+import type { GroupLink, JoinAnswer } from '../group/group-link.js';
 import type { EmbeddedClient, EmbeddedProducer } from './embedded-client.js';
-import type { GroupLink, JoinAnswer } from './group-link.js';
 
 /** `assign` is the answer to a member's join, `produce` what leaves outside transactions. */
 export type LogOperation =

@@ -11,7 +11,7 @@ export interface Siblings {
   lastData: number;
 }
 
-/** One assigned partition. The session writes it; the fetcher moves `position`, `lastFetch` and `lastAt`. */
+/** One assigned partition, the same object for as long as it stays assigned. The session writes it, the fetcher reads it. */
 export interface FetchState {
   readonly id: TopicPartition;
   /** The next offset to be fetched; `undefined` until the first seek. */
@@ -46,19 +46,26 @@ export interface FetchSink {
   /** Whether chunks may be delivered: from the end of onAssign to the beginning of the barrier. */
   readonly delivering: boolean;
   nextFetch(): number;
-  /** Moves the state to `fetched.next` and hands the chunk to the member. The caller has checked `version` and `delivering`. */
+  /**
+   * Moves the state (`position`, `lastFetch`, `lastAt`, `siblings.lastData`) to what was fetched and hands the chunk to the
+   * member, which may transfer its bytes at once. The caller has checked `version`, `paused` and `delivering`.
+   */
   deliver(state: FetchState, fetched: Fetched): void;
   /** Pauses the partition and tells the member. */
   outOfRange(state: FetchState, bounds: PartitionBounds): void;
+  /** The fetcher can't go on. Nobody is told once the session is over: what fails then fails because of that. */
   fatal(error: unknown): void;
 }
 
 export interface PartitionFetcher {
   /** Fetches what `assign` names, until `close`. */
   start(): void;
-  /** The partitions that are assigned from now on; those that were before and are not named are forgotten. */
+  /**
+   * The partitions that are assigned from now on; those that were before and are not named are forgotten. Called before the
+   * member's `onAssign`, while nothing is delivered; may come with none after `close`.
+   */
   assign(states: readonly FetchState[]): void;
-  /** Something may be fetched that could not be before: resumed, sought, delivering again. */
+  /** Something may be fetched that could not be before: resumed, sought, delivering again. May come after `close`. */
   wakeUp(): void;
   /** Nothing is delivered afterwards. Idempotent; never rejects. */
   close(): Promise<void>;

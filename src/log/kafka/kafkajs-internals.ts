@@ -92,17 +92,6 @@ export interface Requests {
       readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
     }[];
   }>;
-  createTopics(request: {
-    topics: readonly {
-      readonly topic: string;
-      readonly numPartitions: number;
-      readonly replicationFactor: number;
-      readonly replicaAssignment: readonly never[];
-      readonly configEntries: readonly { readonly name: string; readonly value: string }[];
-    }[];
-    validateOnly: boolean;
-    timeout: number;
-  }): Promise<unknown>;
   describeConfigs(request: {
     resources: readonly { readonly type: number; readonly name: string }[];
     includeSynonyms: boolean;
@@ -112,12 +101,6 @@ export interface Requests {
       readonly configEntries: readonly { readonly configName: string; readonly configValue: string | null }[];
     }[];
   }>;
-  deleteRecords(request: {
-    topics: readonly {
-      readonly topic: string;
-      readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
-    }[];
-  }): Promise<unknown>;
   initProducerId(request: {
     transactionalId: string | null;
     transactionTimeout: number;
@@ -209,6 +192,13 @@ export async function loadKafkajs(): Promise<Kafkajs> {
 
 const FETCH_VERSION = 11;
 
+/** Codes that came after kafkajs. */
+const LATER_ERRORS: Readonly<Record<number, string>> = {
+  89: 'THROTTLING_QUOTA_EXCEEDED',
+  90: 'PRODUCER_FENCED',
+  120: 'TRANSACTION_ABORTABLE',
+};
+
 function load(): Kafkajs {
   const require = createRequire(import.meta.url);
   const { version } = require('kafkajs/package.json') as { version: string };
@@ -237,7 +227,7 @@ function load(): Kafkajs {
     errorType: (code) => {
       if (!failure(code)) return 'NONE';
       const error = createErrorFromCode(code);
-      return error.code === code ? error.type : `UNKNOWN_${code}`;
+      return error.code === code ? error.type : (LATER_ERRORS[code] ?? `UNKNOWN_${code}`);
     },
     connection(settings) {
       const connection = new Connection(connectionOptions(settings, socketFactory()));

@@ -8,8 +8,10 @@ export interface AssignorMember {
   readonly memberId: string;
   readonly topics: readonly string[];
   readonly streams: Readonly<Record<string, readonly string[]>>;
-  /** What the member had in the previous generation. */
+  /** What the member claims: what it had in its last assignment. */
   readonly owned: readonly TopicPartition[];
+  /** The generation of that assignment; −1 if there was none. */
+  readonly generation: number;
 }
 
 /** What is assigned as a whole: one partition number of all topics of a stream. */
@@ -98,41 +100,52 @@ function range(bundles: readonly (readonly Unit[])[]): Map<Unit, number> {
   return owners;
 }
 
-/** Keeps what members have, fills up the least loaded, then moves units until loads differ by at most one. */
+/**
+ * Keeps what members have, gives the rest to the least loaded, then moves units from the most loaded until loads differ by
+ * at most one: by moving from there first, none is moved that could stay.
+ */
 function sticky(units: readonly Unit[], members: readonly AssignorMember[]): Map<Unit, number> {
-  const previous = new Map<string, number>();
-  members.forEach((member, index) => {
-    for (const partition of member.owned) previous.set(keyOf(partition), index);
-  });
-  const owners = new Map<Unit, number>();
-  const load = members.map(() => 0);
-  const give = (unit: Unit, owner: number): void => {
-    const before = owners.get(unit);
-    if (before !== undefined) load[before]!--;
-    owners.set(unit, owner);
-    load[owner]!++;
-  };
+  const claims = claimsOf(members);
+  const held: Set<Unit>[] = members.map(() => new Set());
+  const least = (unit: Unit) =>
+    unit.eligible.reduce((best, index) => (held[index]!.size < held[best]!.size ? index : best));
   const waiting: Unit[] = [];
   for (const unit of units) {
-    const owner = unit.partitions.map((p) => previous.get(keyOf(p))).find((index) => index !== undefined);
-    if (owner !== undefined && unit.eligible.includes(owner)) give(unit, owner);
+    const owner = unit.partitions.map((p) => claims.get(keyOf(p))).find((index) => index !== undefined);
+    if (owner !== undefined && unit.eligible.includes(owner)) held[owner]!.add(unit);
     else waiting.push(unit);
   }
-  const least = (unit: Unit) =>
-    unit.eligible.reduce((best, index) => (load[index]! < load[best]! ? index : best));
-  for (const unit of waiting) give(unit, least(unit));
+  for (const unit of waiting) held[least(unit)]!.add(unit);
   // Each move lowers the sum of squared loads, so that this ends.
-  for (let moved = true; moved;) {
-    moved = false;
-    for (const unit of units) {
-      const owner = owners.get(unit)!;
-      const better = least(unit);
-      if (load[owner]! - load[better]! < 2) continue;
-      give(unit, better);
-      moved = true;
+  while (moveOne(held, least));
+  const owners = new Map(held.flatMap((own, index) => [...own].map((unit) => [unit, index] as const)));
+  return new Map(units.map((unit) => [unit, owners.get(unit)!]));
+}
+
+/** Who had which partition, by index: of several claims the one of the latest generation; of equal ones none. */
+function claimsOf(members: readonly AssignorMember[]): Map<string, number | undefined> {
+  const claims = new Map<string, { readonly generation: number; readonly owner: number | undefined }>();
+  members.forEach(({ owned, generation }, index) => {
+    for (const key of new Set(owned.map(keyOf))) {
+      const other = claims.get(key)?.generation ?? -Infinity;
+      if (generation > other) claims.set(key, { generation, owner: index });
+      else if (generation === other) claims.set(key, { generation, owner: undefined });
     }
-  }
-  return owners;
+  });
+  return new Map([...claims].map(([key, { owner }]) => [key, owner]));
+}
+
+/** Moves one unit from the most loaded member that has one for a member with two units less; whether there was one. */
+function moveOne(held: readonly Set<Unit>[], least: (unit: Unit) => number): boolean {
+  for (const from of [...held].sort((a, b) => b.size - a.size))
+    for (const unit of from) {
+      const to = held[least(unit)]!;
+      if (from.size - to.size < 2) continue;
+      from.delete(unit);
+      to.add(unit);
+      return true;
+    }
+  return false;
 }
 
 function keyOf({ topic, partition }: TopicPartition): string {
