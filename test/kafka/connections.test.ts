@@ -305,8 +305,7 @@ describeKafka(
                       reject(error as Error);
                     });
                   });
-                  await manager.ready();
-                  await Promise.race([failed, sleep(15_000)]);
+                  await Promise.all([manager.ready(), Promise.race([failed, sleep(15_000)])]);
                 })(),
                 'LOG_AUTHORIZATION_FAILED',
                 one.mention(desk),
