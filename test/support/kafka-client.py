@@ -54,6 +54,14 @@ def read(consumer, topic):
             )
 
 
+def metadata_of(one):
+    # The binding may read beyond the end of the text.
+    try:
+        return one.metadata
+    except UnicodeDecodeError:
+        return None
+
+
 def committed(consumer, topic):
     wanted = [TopicPartition(topic, number) for number in partitions(consumer, topic)]
     for one in consumer.committed(wanted, timeout=ANSWER_BUDGET_S):
@@ -62,7 +70,7 @@ def committed(consumer, topic):
         start, end = consumer.get_watermark_offsets(TopicPartition(topic, one.partition), timeout=ANSWER_BUDGET_S)
         offset = one.offset if one.offset >= 0 else None
         lag = end - (start if offset is None else offset)
-        say(partition=one.partition, offset=offset, metadata=one.metadata, end=end, lag=lag)
+        say(partition=one.partition, offset=offset, metadata=metadata_of(one), end=end, lag=lag)
 
 
 def main(command, topic, *rest):
