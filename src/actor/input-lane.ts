@@ -20,8 +20,8 @@ export class InputLane {
   hasHead = false;
   /** The fetch that brought the head. */
   headFetch = -1;
-  /** The latest fetch after which nothing more was there to read. */
-  endFetch = -1;
+  /** Nothing more was there to read when every chunk up to this fetch had been read. */
+  endAsOf = -1;
   /** The next offset to be processed. */
   position: number;
   readonly #partition: number;
@@ -43,7 +43,7 @@ export class InputLane {
   push(chunk: Chunk): Promise<ChunkDone> {
     if (chunk.from !== this.#expected) return Promise.resolve({ accepted: false, records: 0 });
     this.#expected = chunk.next;
-    if (chunk.next >= chunk.lastStable) this.endFetch = chunk.fetch;
+    if (chunk.next >= chunk.lastStable) this.endAsOf = chunk.asOf ?? chunk.fetch - 1;
     if (chunk.bytes.byteLength === 0 && this.#buffered.length === 0) {
       this.position = chunk.next;
       return Promise.resolve({ accepted: true, records: 0 });

@@ -21,6 +21,6 @@ export function chooseLane(lanes: readonly InputLane[], waitedEnough: boolean): 
   if (best === undefined) return NONE;
   if (!waitedEnough)
     for (const lane of lanes)
-      if (!lane.hasHead && lane.endFetch <= best.headFetch) return { kind: 'held', by: lane };
+      if (!lane.hasHead && lane.endAsOf < best.headFetch) return { kind: 'held', by: lane };
   return { kind: 'take', lane: best };
 }

@@ -103,6 +103,11 @@ export interface Chunk {
   readonly aborted: readonly AbortedTransaction[];
   readonly lastStable: number;
   readonly highWatermark: number;
-  /** Which fetch brought it: strictly rising per session in the order in which fetches were sent. */
+  /** Which fetch brought it: strictly rising per session in the order of delivery. */
   readonly fetch: number;
+  /**
+   * When the partition was looked into, every chunk of the session with a `fetch` up to this one had been read already:
+   * what was not there then was written after them. Fetches of several brokers overlap. @default fetch − 1
+   */
+  readonly asOf?: number;
 }

@@ -117,10 +117,24 @@ export interface TransactionalProducer {
   close(): Promise<void>;
 }
 
+export interface ProduceOptions {
+  /**
+   * Gives up what of the call is not sent yet: rejects CALL_ABORTED, but not before what of it is under way has been
+   * settled.
+   */
+  readonly signal?: AbortSignal;
+}
+
 /** One idempotent producer for what leaves outside transactions. */
 export interface OutputProducer {
-  /** Resolves when every batch is acknowledged; rejects with the first failure, naming topic and partition. */
-  produce(batches: readonly LogBatch[]): Promise<readonly { readonly baseOffset: number }[]>;
+  /**
+   * Resolves when every batch is acknowledged; rejects with the first failure, naming topic and partition. A partition's
+   * batches keep their order over all calls; one that fails fails those behind it. Waits while too much is under way.
+   */
+  produce(
+    batches: readonly LogBatch[],
+    options?: ProduceOptions,
+  ): Promise<readonly { readonly baseOffset: number }[]>;
   close(): Promise<void>;
 }
 

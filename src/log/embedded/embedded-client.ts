@@ -102,9 +102,14 @@ export class EmbeddedClient implements LogClient {
     let producerId: Promise<number> | undefined;
     let closed = false;
     return {
-      produce: async (batches) => {
+      produce: async (batches, options) => {
         this.#expectOpen();
         if (closed) throw new PartitaError('LOG_CLOSED', 'The output producer has been closed.');
+        if (options?.signal?.aborted === true)
+          throw new PartitaError(
+            'CALL_ABORTED',
+            'Outputs were given up by their signal before they were sent.',
+          );
         producerId ??= this.#broker.transactions.newProducerId();
         return this.#broker.appendIdempotent({ producerId: await producerId, epoch: 0 }, batches);
       },

@@ -35,8 +35,10 @@ export interface Fetched {
   readonly aborted: readonly AbortedTransaction[];
   readonly lastStable: number;
   readonly highWatermark: number;
-  /** Strictly rising per session in the order in which fetches were sent; `FetchSink.nextFetch` gives it. */
+  /** Strictly rising per session in the order of delivery; `FetchSink.nextFetch` gives it. */
   readonly fetch: number;
+  /** @see Chunk.asOf */
+  readonly asOf?: number;
 }
 
 /** The session, as its fetcher sees it. */

@@ -21,8 +21,8 @@ import { parseAddress, type BrokerAddress, type ResolvedKafkaOptions } from './k
 import type { BrokerConnection, Kafkajs, KafkajsLogger } from './kafkajs-internals.js';
 import { metadataRequest, type MetadataAnswer, type TopicAnswer } from './wire/metadata.js';
 
-/** Which connection to a broker: `group/…` is one session's own, since joining blocks it. */
-export type Purpose = 'control' | 'fetch' | 'read' | 'produce' | 'transactions' | `group/${string}`;
+/** Which connection to a broker: `group/…` and `fetch/…` are one session's own, since joining and long polls block them. */
+export type Purpose = 'control' | 'read' | 'produce' | 'transactions' | `fetch/${string}` | `group/${string}`;
 
 export interface TopicMetadata {
   readonly topic: string;
@@ -109,6 +109,11 @@ export class Cluster {
   expectOpen(): void {
     if (this.closed)
       throw new PartitaError('LOG_CLOSED', `The client ${this.#parts.clientId} has been closed.`);
+  }
+
+  /** Kafka's name of an error code; `NONE` for none. */
+  errorType(code: number): string {
+    return this.#parts.kafkajs.errorType(code);
   }
 
   /** What brokers say of these topics now; `undefined` for one that does not exist. */

@@ -37,13 +37,14 @@ export class KafkaClient implements LogClient {
   readonly #pages: PageReader;
   readonly #sessions = new Set<LogGroupSession>();
   readonly #producers = new Set<{ close(): Promise<void> }>();
+  #joins = 0;
   #closing: Promise<void> | undefined;
 
   constructor(cluster: Cluster, kafkajs: Kafkajs, clientId: string) {
     this.#cluster = cluster;
     this.#clientId = clientId;
     this.#offsets = new OffsetsReader(cluster);
-    this.#pages = new PageReader(cluster);
+    this.#pages = new PageReader(cluster, this.#offsets);
     const topics = new KafkaTopics(cluster, kafkajs);
     this.topics = {
       describe: (names) => topics.describe(names),
@@ -78,6 +79,8 @@ export class KafkaClient implements LogClient {
         fetcher: (sink) =>
           new KafkaFetcher(sink, {
             cluster: this.#cluster,
+            offsets: this.#offsets,
+            name: `fetch-${++this.#joins}`,
             maxBytesPerPartition: options.maxBytesPerPartition ?? settings.fetch.maxBytesPerPartition,
           }),
         onEnd: () => this.#sessions.delete(session),

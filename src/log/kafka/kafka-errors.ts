@@ -15,7 +15,7 @@ export class BrokerAnswerError extends Error {
   readonly type: string;
 
   constructor(type: string, message: string | null | undefined) {
-    super(message ?? `The broker answered ${type}.`);
+    super(message ?? `the broker answered ${type}.`);
     this.name = 'BrokerAnswerError';
     this.type = type;
   }
@@ -134,7 +134,8 @@ export function toPartitaError(
     ? 'LOG_AUTHENTICATION_FAILED'
     : ((type === undefined ? undefined : CODES[type]) ?? 'LOG_UNAVAILABLE');
   const said = describeError(error).replace(/\.$/, '');
-  return new PartitaError(code, `${what} failed: ${said}${type === undefined ? '' : ` (${type})`}.`, {
+  const suffix = type === undefined || said.includes(type) ? '' : ` (${type})`;
+  return new PartitaError(code, `${what} failed: ${said}${suffix}.`, {
     cause: error,
     details: { ...details, ...(type === undefined ? {} : { kafka: type }) },
   });

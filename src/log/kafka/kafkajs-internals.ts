@@ -192,6 +192,13 @@ export async function loadKafkajs(): Promise<Kafkajs> {
 
 const FETCH_VERSION = 11;
 
+/** Codes that came after kafkajs. */
+const LATER_ERRORS: Readonly<Record<number, string>> = {
+  89: 'THROTTLING_QUOTA_EXCEEDED',
+  90: 'PRODUCER_FENCED',
+  120: 'TRANSACTION_ABORTABLE',
+};
+
 function load(): Kafkajs {
   const require = createRequire(import.meta.url);
   const { version } = require('kafkajs/package.json') as { version: string };
@@ -220,7 +227,7 @@ function load(): Kafkajs {
     errorType: (code) => {
       if (!failure(code)) return 'NONE';
       const error = createErrorFromCode(code);
-      return error.code === code ? error.type : `UNKNOWN_${code}`;
+      return error.code === code ? error.type : (LATER_ERRORS[code] ?? `UNKNOWN_${code}`);
     },
     connection(settings) {
       const connection = new Connection(connectionOptions(settings, socketFactory()));

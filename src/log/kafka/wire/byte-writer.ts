@@ -28,6 +28,11 @@ export class ByteWriter {
     return this;
   }
 
+  /** A safe integer. */
+  int64(value: number): this {
+    return this.int32(Math.floor(value / 0x1_0000_0000)).int32(value | 0);
+  }
+
   uvarint(value: number): this {
     this.#room(5);
     for (; value > 127; value = Math.floor(value / 128))
