@@ -2,7 +2,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'node_modules/', 'examples/data/', '.state/'] },
+  { ignores: ['dist/', 'node_modules/', 'examples/data/', '.state/', 'test/benchmark/peers/work/'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -11,7 +11,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordReader } from '../../src/codec/record-batch-reader.js';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import { isPartitaError } from '../../src/core/errors.js';
-import type { AbortedTransaction, LogBatch, TopicPartition } from '../../src/core/log-types.js';
+import type {
+  AbortedTransaction,
+  LogBatch,
+  PartitionBounds,
+  TopicPartition,
+} from '../../src/core/log-types.js';
 import type {
   Assignment,
   FetchedChunk,
@@ -231,6 +236,16 @@ export function logClientSuite(
         await sleep(5);
       }
     };
+    /** A log may answer a commit before it has written the markers that end the transaction in its partitions. */
+    const settledBounds = async (partition: TopicPartition): Promise<PartitionBounds> => {
+      const end = performance.now() + options.patienceMs;
+      for (;;) {
+        const [bounds] = await client.topics.bounds([partition]);
+        if (bounds!.lastStable === bounds!.end) return bounds!;
+        if (performance.now() > end) assert.fail('the transaction is never settled');
+        await sleep(5);
+      }
+    };
     const join = async (
       member: TestMember,
       given: Pick<JoinOptions, 'group' | 'topics'> & Partial<JoinOptions>,
@@ -440,6 +455,7 @@ export function logClientSuite(
           offsets: [{ topic: input, partition: 0, offset: 2, metadata: '1:7' }],
         });
         assert.deepEqual(outcome, { kind: 'committed', baseOffsets: [0, 0, 2], lastOffsets: [1, 0, 2] });
+        await settledBounds({ topic, partition: 0 });
         const keys = (await readAll(client, { topic, partition: 0 })).map((record) => record.key);
         assert.deepEqual(keys, ['a', 'b', 'd']);
         assert.deepEqual(
@@ -449,9 +465,7 @@ export function logClientSuite(
           ]),
           [{ offset: 2, metadata: '1:7' }, undefined],
         );
-        const [bounds] = await client.topics.bounds([{ topic, partition: 0 }]);
-        assert.equal(bounds!.lastStable, bounds!.end);
-        assert.ok(bounds!.end > 2);
+        assert.ok((await settledBounds({ topic, partition: 0 })).end > 2);
       });
 
       test('transactions of one producer follow each other, with offsets alone too', async () => {
@@ -473,6 +487,7 @@ export function logClientSuite(
           const committed = await client.committed(group, [{ topic, partition: 0 }]);
           assert.deepEqual(committed, [{ offset: n, metadata: `m${n}` }]);
         }
+        await settledBounds({ topic, partition: 0 });
         const values = (await readAll(client, { topic, partition: 0 })).map((record) => record.value);
         assert.deepEqual(values, ['0', '2', '4']);
       });
@@ -509,6 +524,7 @@ export function logClientSuite(
           offsets: offsets(4),
         });
         assert.equal(outcome.kind, 'committed');
+        await settledBounds({ topic, partition: 0 });
         const values = (await readAll(client, { topic, partition: 0 })).map((record) => record.value);
         assert.deepEqual(values, ['1', '3']);
         await other.close();

@@ -30,6 +30,8 @@ for (const version of ['4.4.0', '3.9.1'])
             connect: (clientId) => kafka({ brokers }).connect({ clientId }),
             leaveOpen: (transaction) => leaveTransactionOpen(brokers, transaction),
             deleteRecords: async (topic, partition, before) => {
+              // kafkajs knows the leaders only of topics that it was asked about.
+              await admin.fetchTopicOffsets(topic);
               try {
                 await admin.deleteTopicRecords({
                   topic,

@@ -4,6 +4,7 @@ import { systemClock } from '../../src/core/clock.js';
 import type { LogBatch } from '../../src/core/log-types.js';
 import { silentLogger } from '../../src/core/logger.js';
 import { Cluster } from '../../src/log/kafka/cluster.js';
+import { BrokerAnswerError } from '../../src/log/kafka/kafka-errors.js';
 import { resolveKafkaOptions } from '../../src/log/kafka/kafka-options.js';
 import { loadKafkajs } from '../../src/log/kafka/kafkajs-internals.js';
 import { produceRequest } from '../../src/log/kafka/wire/produce.js';
@@ -63,7 +64,8 @@ export async function leaveTransactionOpen(
         const [answer] = await connection.send(
           produceRequest({ transactionalId, timeoutMs: 10_000, batches: [{ ...batch, bytes }] }),
         );
-        if (answer?.errorCode !== 0) throw new Error(`The broker answered ${String(answer?.errorCode)}.`);
+        const type = cluster.errorType(answer?.errorCode ?? -1);
+        if (type !== 'NONE') throw new BrokerAnswerError(type, answer?.message);
       });
     }
   } finally {
