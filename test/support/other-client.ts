@@ -34,7 +34,6 @@ export interface OtherCommit {
   readonly partition: number;
   /** `null` if the group has committed nothing. */
   readonly offset: number | null;
-  readonly metadata: string | null;
   /** The last stable offset. */
   readonly end: number;
   readonly lag: number;

@@ -92,14 +92,17 @@ export class ChaosLoad {
     for (let i = 0; i < records; i++) {
       if (this.#random.below(EVENTS_PER_PROFILE + 1) === 0) {
         const key = `profile-${this.#random.below(PROFILE_KEYS)}`;
-        profiles.push({ key, value: json<Profile>({ version: next(this.profiles, newProfiles, key) }) });
+        profiles.push({
+          key,
+          value: json({ version: next(this.profiles, newProfiles, key) } satisfies Profile),
+        });
         continue;
       }
       const key = `key-${this.#random.below(this.#options.keys)}`;
       const seq = next(this.events, newEvents, key);
       const last = this.#random.chance(0.02);
-      const event = { seq, n: this.#random.between(-1_000, 1_000), ...(last ? { last } : {}) };
-      events.push({ key, value: json<ChaosEvent>(event) });
+      const n = this.#random.between(-1_000, 1_000);
+      events.push({ key, value: json({ seq, n, ...(last ? { last } : {}) } satisfies ChaosEvent) });
     }
     const topicMessages = [
       { topic: 'events', messages: events },
@@ -111,6 +114,6 @@ export class ChaosLoad {
   }
 }
 
-function json<T>(value: T): string {
+function json(value: ChaosEvent | Profile): string {
   return JSON.stringify(value);
 }

@@ -198,7 +198,7 @@ class ChaosRun {
       if (lag === 0) return;
       if (performance.now() > deadline)
         throw new Error(
-          `${lag ?? 'an unknown number of'} records are left unconsumed ${CONSUMED_BUDGET_MS} ms after the last fault: ${await this.#unconsumed()}`,
+          `${lag ?? `(${String(this.#watch.blind)})`} records are left unconsumed ${CONSUMED_BUDGET_MS} ms after the last fault: ${await this.#unconsumed()}`,
         );
       await sleep(200);
     }

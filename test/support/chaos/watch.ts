@@ -16,6 +16,8 @@ interface Sample {
 }
 
 export class LagWatch {
+  /** Why the last look that failed did. */
+  blind: unknown;
   readonly #samples: Sample[] = [];
   readonly #kafka: Kafka;
   readonly #group: string;
@@ -37,7 +39,7 @@ export class LagWatch {
       logLevel: logLevel.NOTHING,
       connectionTimeout: REQUEST_BUDGET_MS,
       requestTimeout: REQUEST_BUDGET_MS,
-      retry: { retries: 0 },
+      retry: { retries: 3, initialRetryTime: 50, maxRetryTime: 200 },
     });
     this.#group = options.group;
     this.#topics = options.topics;
@@ -107,8 +109,9 @@ export class LagWatch {
       const sample = { atMs: this.#now(), committed, ends };
       this.#samples.push(sample);
       return sample;
-    } catch {
+    } catch (error) {
       // The broker is away, or on its way back: there is nothing to be seen.
+      this.blind = error;
       await this.#admin?.disconnect().catch(() => undefined);
       this.#admin = undefined;
       return undefined;
