@@ -3,6 +3,7 @@
  * would write it. Besides that it prints how far it is (`@progress`) and when its state stands (`@restore-start`,
  * `@restored`), and stops in order on SIGTERM. `peers/README.md` has the commands.
  */
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { kafka, processorAt, StateManager, type ManagerStats } from '../../src/index.js';
@@ -10,10 +11,11 @@ import type processor from './stream-processor.js';
 
 /** Until the first record the program looks more often: the driver takes the line as the end of the start. */
 const FIRST_LOOK_MS = 20;
+const FIRST_LOOKS_MAX = 500;
 const LOOK_MS = 100;
 
 const USAGE = `usage: stream.js --in TOPIC [--out TOPIC] --group GROUP --state DIR --brokers HOST:PORT[,…]
-  [--workers N] [--alo | --eos] [--commit SECONDS] [--engine level|rocksdb|memory] [--work w1|w2] [--final]`;
+  [--workers N] [--alo | --eos] [--commit SECONDS] [--engine level|rocksdb|memory] [--work w1|w2] [--final] [--quiet]`;
 
 const settings = readArguments();
 const manager = await StateManager.start({
@@ -50,19 +52,22 @@ void manager.ready().then(
   // Failed or stopped before it was ready: the event above, or the signal, has said so.
   () => undefined,
 );
-await showProgress();
+if (settings.quiet) await once(stopping.signal, 'abort');
+else await showProgress();
 await manager.stop();
 
 /** Prints the records seen by this process whenever there are more, until the program is to stop or has failed. */
 async function showProgress(): Promise<void> {
   const byIncarnation = new Map<string, number>();
   let shown = 0;
+  let looks = 0;
   while (!stopping.signal.aborted && manager.state !== 'failed' && manager.state !== 'stopped') {
     const records = addUp(byIncarnation, await manager.stats());
     if (shown === 0 && records > 0) say('@progress 1');
     if (records > shown && records > 1) say(`@progress ${records}`);
     shown = records;
-    await sleep(records === 0 ? FIRST_LOOK_MS : LOOK_MS, undefined, { signal: stopping.signal }).catch(
+    const isFirst = records === 0 && ++looks < FIRST_LOOKS_MAX;
+    await sleep(isFirst ? FIRST_LOOK_MS : LOOK_MS, undefined, { signal: stopping.signal }).catch(
       // Aborted: the loop looks next.
       () => undefined,
     );
@@ -99,6 +104,8 @@ function readArguments() {
       engine: { type: 'string', default: 'level' },
       work: { type: 'string', default: 'w1' },
       final: { type: 'boolean', default: false },
+      /** No progress: asking the actors for it is work of its own, which an idle program does not do. */
+      quiet: { type: 'boolean', default: false },
     },
   });
   const needed = (name: 'in' | 'group' | 'state'): string =>
@@ -117,6 +124,7 @@ function readArguments() {
     workers: Number(values.workers),
     guarantee: values.eos ? ('exactly-once' as const) : ('at-least-once' as const),
     commitMs,
+    quiet: values.quiet,
     engine:
       (['level', 'rocksdb', 'memory'] as const).find((kind) => kind === values.engine) ??
       refuse(`There is no engine ${values.engine}.`),

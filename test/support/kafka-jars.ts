@@ -6,7 +6,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, statSync, utimesSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
@@ -49,12 +49,12 @@ export async function kafkaJars(version: string): Promise<string> {
 }
 
 /**
- * Makes `folder` exactly once, also when several processes ask at the same time. `make` builds it in a temporary folder
+ * Makes `folder` (or file) exactly once, also when several processes ask at the same time. `make` builds it in a temporary folder
  * and returns the part that becomes `folder` by one rename, so whoever sees `folder` sees all of it.
  */
 export async function once(folder: string, make: (temporary: string) => Promise<string>): Promise<void> {
   if (existsSync(folder)) return;
-  await mkdir(testCache(), { recursive: true });
+  await mkdir(dirname(folder), { recursive: true });
   const lock = `${folder}.lock`;
   if (!(await locked(lock, folder))) return;
   const alive = setInterval(() => {

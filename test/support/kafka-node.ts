@@ -25,9 +25,8 @@ export interface KafkaNodeSettings {
   readonly directory: string;
   readonly jars: string;
   readonly clusterId: string;
-  readonly heapMb: number;
-  /** False: the first compiler only, which starts faster and is slower under load. */
-  readonly fullJit: boolean;
+  /** Options of the JVM, for its heap and the like. */
+  readonly jvm: readonly string[];
   readonly properties: Readonly<Record<string, string>>;
   /** Further arguments of the storage tool, as `--add-scram`. */
   readonly formatArguments: readonly string[];
@@ -58,17 +57,14 @@ export class KafkaNode {
       '-c',
       this.#file('server.properties'),
     ];
-    const [command, ...rest] = this.#java([...tool, ...formatArguments], false);
+    const [command, ...rest] = this.#java(...tool, ...formatArguments);
     await promisify(execFile)(command, rest, { cwd: directory, timeout: START_BUDGET_MS });
   }
 
   /** Starts the process on the data it has, and resolves when this node answers and counts itself as alive. */
   async start(): Promise<void> {
     if (this.#child !== undefined) throw new Error(`Kafka node ${this.id} runs already.`);
-    const [command, ...rest] = this.#java(
-      ['kafka.Kafka', this.#file('server.properties')],
-      this.#settings.fullJit,
-    );
+    const [command, ...rest] = this.#java('kafka.Kafka', this.#file('server.properties'));
     const log = openSync(this.#file('log.txt'), 'a');
     const child = spawn(command, rest, { cwd: this.#settings.directory, stdio: ['ignore', log, log] });
     closeSync(log);
@@ -157,16 +153,14 @@ export class KafkaNode {
     return this.#child;
   }
 
-  #java(main: readonly string[], fullJit: boolean): [string, ...string[]] {
-    const jit = fullJit ? [] : ['-XX:TieredStopAtLevel=1'];
-    const heap = [
-      '-Xms64m',
-      `-Xmx${this.#settings.heapMb}m`,
+  #java(...main: readonly string[]): [string, ...string[]] {
+    const { jvm, jars } = this.#settings;
+    const fixed = [
       '-XX:+UseSerialGC',
       '-XX:+ExitOnOutOfMemoryError',
+      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
     ];
-    const logging = '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn';
-    const java = ['java', ...heap, ...jit, logging, '-cp', join(this.#settings.jars, '*'), ...main];
+    const java = ['java', '-Xms64m', ...fixed, ...jvm, '-cp', join(jars, '*'), ...main];
     return [...deathWithParent(), ...java] as [string, ...string[]];
   }
 

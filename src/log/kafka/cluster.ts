@@ -41,9 +41,9 @@ export interface RetryOptions {
 
 type CoordinatorKind = 'group' | 'transaction';
 
-/** OffsetCommit's version 9 came with 3.6: the first whose brokers verify transactions (KIP-890). */
-const OFFSET_COMMIT_KEY = 8;
-const OFFSET_COMMIT_SINCE_3_6 = 9;
+/** AddPartitionsToTxn's version 4 is how brokers verify transactions (KIP-890); it came with 3.6. */
+const ADD_PARTITIONS_TO_TXN_KEY = 24;
+const VERIFYING_VERSION = 4;
 /** A topic that was just created is not known to every broker at once. */
 const UNKNOWN_TOPIC_GRACE_MS = 2_000;
 /** What a broker answers from memory; a frozen one is given up sooner. Joining a group has a time-out of its own. */
@@ -415,8 +415,8 @@ export class Cluster {
         throw toPartitaError(error, `Authenticating at the broker ${host}:${port}`, details);
       throw error;
     }
-    const version = connection.versions[OFFSET_COMMIT_KEY]?.maxVersion ?? 0;
-    if (version < OFFSET_COMMIT_SINCE_3_6)
+    const version = connection.versions[ADD_PARTITIONS_TO_TXN_KEY]?.maxVersion ?? 0;
+    if (version < VERIFYING_VERSION)
       throw new PartitaError(
         'LOG_UNSUPPORTED',
         `The broker ${host}:${port} is older than Kafka 3.6: it does not verify transactions (KIP-890) and can leave hanging ones.`,

@@ -61,7 +61,9 @@ export class FetchLoop {
     const now = this.#clock.monotonic();
     const due = [this.retryAt, ...times].filter((at) => at > now);
     await new Promise<void>((resolve) => {
-      const timer = due.length === 0 ? undefined : this.#clock.setTimer(Math.min(...due) - now, resolve);
+      // Rounded up, so that it has come when the timer fires.
+      const ms = Math.ceil(Math.min(...due) - now);
+      const timer = due.length === 0 ? undefined : this.#clock.setTimer(ms, resolve);
       this.#wake = () => {
         timer?.cancel();
         resolve();

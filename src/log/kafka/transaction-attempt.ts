@@ -83,7 +83,7 @@ export class TransactionAttempt {
         try {
           throwIfAborted(signal);
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       };
       signal.addEventListener('abort', onAbort, { once: true });

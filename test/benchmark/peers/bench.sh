@@ -67,7 +67,7 @@ cell() {
     p-aborted-eos) m "$ABORTED" "$P $OUT --eos --commit 1 --workers 2" --out out --aborted ;;
     p-latency)     d latency.py "$P $OUT --alo --workers 1" ;;
     p-latency-eos) d latency.py "$P $OUT --eos --commit 1 --workers 1" ;;
-    p-idle)        d idle.py "$P $OUT --alo --workers 2" ;;
+    p-idle)        d idle.py "$P $OUT --alo --workers 2 --quiet" ;;
     q-10k)         m "$W500K" "$Q $OUT" --out out ;;
     q-1m)          m "$W1M" "$Q $OUT" --out out ;;
     q-10k-noout)   m "$W500K" "$Q" ;;
