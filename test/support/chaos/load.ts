@@ -15,6 +15,7 @@ export interface LoadOptions {
 }
 
 const BATCH_EVERY_MS = 50;
+const CATCH_UP_MS_MAX = 1_000;
 /** One record of the compacted input for so many of the other one. */
 const EVENTS_PER_PROFILE = 8;
 const PROFILE_KEYS = 40;
@@ -68,10 +69,13 @@ export class ChaosLoad {
   }
 
   async #run(): Promise<void> {
-    const perBatch = Math.max(1, Math.round((this.#options.recordsPerSecond * BATCH_EVERY_MS) / 1_000));
+    const perMs = this.#options.recordsPerSecond / 1_000;
+    let last = performance.now() - BATCH_EVERY_MS;
     while (!this.#abort.signal.aborted) {
       const from = performance.now();
-      await this.#send(perBatch);
+      // Slow acknowledgements make larger batches, an outage no flood.
+      await this.#send(Math.max(1, Math.round(perMs * Math.min(from - last, CATCH_UP_MS_MAX))));
+      last = from;
       const tookMs = performance.now() - from;
       this.slowestMs = Math.max(this.slowestMs, tookMs);
       await sleep(Math.max(1, BATCH_EVERY_MS - tookMs));
