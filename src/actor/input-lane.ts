@@ -107,4 +107,13 @@ export class InputLane {
     this.#expected = -1;
     for (const { reject } of this.#buffered.splice(0)) reject(error());
   }
+
+  /** After `drop`: takes chunks again, from the position on. What it knew of fetches is of another assignment. */
+  restart(): void {
+    this.#dropped = false;
+    this.#loaded = false;
+    this.#expected = this.position;
+    this.headFetch = -1;
+    this.endFetch = -1;
+  }
 }

@@ -4,19 +4,15 @@
  * it. The actor never restarts itself: what goes wrong ends it with everything uncommitted, and the manager opens a new
  * one, which recovers (`state-recovery.ts`) from what is committed.
  *
- * created ─► opening ─► recovering ─► running;  any ─► closing ─► closed;  any ─► failed ─► closed
+ * created ─► opening ─► recovering ─► running ─► parked ─► recovering | running
+ * any ─► closing ─► closed;  any ─► failed ─► closed
  */
-import type { CheckpointRecord, StoreForm } from '../changelog/checkpoint-record.js';
-import { decodeCheckpointRecord } from '../changelog/checkpoint-record.js';
-import type { Timer } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle } from '../core/lifecycles.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import type { Serde } from '../processor/serde.js';
-import { traitsOf } from '../processor/serde.js';
-import { StateStore } from '../state/state-store.js';
+import type { StateStore } from '../state/state-store.js';
 import { StorePartition } from '../storage/store-partition.js';
 import {
   PROGRESS,
@@ -31,23 +27,30 @@ import {
   type CloseOptions,
   type CommandCall,
   type OpenedActor,
+  type ParkedActor,
   type QueryCall,
   type RecoveredActor,
+  type ResumedActor,
+  type ResumeOptions,
 } from '../threads/protocol.js';
 import type { ActorEnvironment } from './actor-environment.js';
-import { CallQueue } from './call-queue.js';
-import { Checkpoint } from './checkpoint.js';
-import { InputLane } from './input-lane.js';
+import { mayRestart, restartedError, toPartitaError } from './actor-errors.js';
+import { CallQueue, type CommandOutcome } from './call-queue.js';
+import type { Checkpoint } from './checkpoint.js';
+import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
+import { parseConfig } from './declared-stores.js';
+import { EarlyOutputs } from './early-outputs.js';
+import { equip } from './equipment.js';
+import type { InputLane } from './input-lane.js';
 import { chooseLane } from './input-merge.js';
-import { RecordProcessor } from './record-processor.js';
+import type { RecordProcessor } from './record-processor.js';
 import { StateRecovery, type RecoveredState } from './state-recovery.js';
+import { WakeUp } from './wake-up.js';
 
 /** The clock and the control lane are looked at after so many records. */
 const RECORDS_PER_LOOK = 32;
 /** Bytes of at-least-once outputs that may be unacknowledged before the loop waits. */
 const OUTPUTS_IN_FLIGHT_MAX = 8 << 20;
-/** What a changelog record needs beside its key and value. */
-const CHANGELOG_RECORD_OVERHEAD = 256;
 
 export class PartitionActor implements ActorApi {
   readonly lifecycle: Lifecycle<(typeof actorLifecycle)['initial']>;
@@ -72,23 +75,16 @@ export class PartitionActor implements ActorApi {
   #closed: Promise<ClosedActor> | undefined;
   #opening: Promise<OpenedActor> | undefined;
   #released: Promise<void> | undefined;
-  #wake: (() => void) | undefined;
-  /** Something has happened since the loop last looked. */
-  #woken = false;
-  #timer: Timer | undefined;
-  #timerAt = Infinity;
-  // Since the last checkpoint was frozen:
-  #records = 0;
-  #checkpointAt = Infinity;
-  #asked: CheckpointReason | undefined;
-  #committedPositions: CheckpointRecord['positions'] = {};
-  #lastCommitAt = 0;
+  readonly #wakeUp: WakeUp;
+  readonly #schedule: CheckpointSchedule;
+  readonly #early: EarlyOutputs;
+  /** What chunks must carry; rises with every parking. */
+  #epoch: number;
+  #cacheBytes: number;
+  /** Parked, with nothing under way and nothing uncommitted. */
+  #quiet = false;
   #reset = false;
-  // At-least-once outputs that left:
-  #outputsSent: Promise<void> | undefined;
-  #outputBytesInFlight = 0;
   #heldSince: number | undefined;
-  #checkpoints = 0;
   #restoredRecords = 0;
 
   constructor(spec: ActorSpec, uplink: ActorUplink, environment: ActorEnvironment) {
@@ -98,6 +94,11 @@ export class PartitionActor implements ActorApi {
     this.#where = `${spec.id.stream}-${String(spec.id.partition)}`;
     this.lifecycle = new Lifecycle(actorLifecycle, `actor ${this.#where}`);
     this.#progress = new Int32Array(spec.progress);
+    this.#wakeUp = new WakeUp(environment.clock);
+    this.#schedule = new CheckpointSchedule(spec, environment.clock);
+    this.#early = new EarlyOutputs(uplink, (error) => void this.#fail(error));
+    this.#epoch = spec.epoch;
+    this.#cacheBytes = spec.cacheBytes;
   }
 
   async open(): Promise<OpenedActor> {
@@ -113,25 +114,17 @@ export class PartitionActor implements ActorApi {
   async recover(): Promise<RecoveredActor> {
     this.lifecycle.expect('opening');
     this.lifecycle.move('recovering');
-    const { clock } = this.#environment;
-    const startedAt = clock.monotonic();
+    const startedAt = this.#environment.clock.monotonic();
     try {
-      const recovered = await new StateRecovery({
-        spec: this.#spec,
-        uplink: this.#uplink,
-        clock,
-        partition: this.#partition,
+      const recovered = await this.#recovery().run();
+      this.#equip(recovered);
+      await this.#definition!.init?.({
+        config: this.#config,
+        partition: this.#spec.id.partition,
         signal: this.#abort.signal,
-      }).run();
-      await this.#begin(recovered);
-      this.#restoredRecords = recovered.restoredRecords;
-      return {
-        positions: Object.entries(recovered.positions).map(([topic, { offset }]) => ({ topic, offset })),
-        restoredRecords: recovered.restoredRecords,
-        restoredBytes: recovered.restoredBytes,
-        rebuilt: recovered.rebuilt,
-        durationMs: clock.monotonic() - startedAt,
-      };
+      });
+      await this.#start(recovered);
+      return this.#recoveredActor(startedAt, recovered);
     } catch (error) {
       throw await this.#abandon(error);
     }
@@ -141,7 +134,7 @@ export class PartitionActor implements ActorApi {
     // Its end is reported with the real reason; a refused chunk would be taken for one.
     if (this.#isEnding()) return Promise.reject(this.#restarted());
     const lane = this.#lanes.find((candidate) => candidate.spec.topic === chunk.topic);
-    if (!this.lifecycle.is('running') || lane === undefined || chunk.epoch !== this.#spec.epoch)
+    if (!this.lifecycle.is('running') || lane === undefined || chunk.epoch !== this.#epoch)
       return Promise.resolve({ accepted: false, records: 0 });
     let done: Promise<ChunkDone>;
     try {
@@ -150,33 +143,34 @@ export class PartitionActor implements ActorApi {
       void this.#fail(error);
       return Promise.reject(this.#restarted());
     }
-    this.#wakeUp();
+    this.#wakeUp.ring();
     return done;
   }
 
   async checkpoint(reason: CheckpointReason): Promise<void> {
     if (this.#isEnding()) throw this.#restarted();
     this.lifecycle.expect('running');
-    this.#asked = reason;
-    this.#wakeUp();
+    this.#schedule.asked = reason;
+    this.#wakeUp.ring();
     await this.#calls.whenCommitted(() => this.#isClean());
   }
 
   command(call: CommandCall): Promise<unknown> {
     if (!this.lifecycle.is('running')) return Promise.reject(this.#restarted('notStarted'));
     const result = this.#calls.addCommand(call);
-    this.#wakeUp();
+    this.#wakeUp.ring();
     return result;
   }
 
   query(call: QueryCall): Promise<unknown> {
     if (!this.lifecycle.is('running')) return Promise.reject(this.#restarted());
     const result = this.#calls.addQuery(call);
-    this.#wakeUp();
+    this.#wakeUp.ring();
     return result;
   }
 
   setCacheBytes(bytes: number): Promise<void> {
+    this.#cacheBytes = bytes;
     this.#state?.setCacheBytes(bytes);
     return Promise.resolve();
   }
@@ -186,13 +180,53 @@ export class PartitionActor implements ActorApi {
     return Promise.resolve({
       records: processor?.records ?? 0,
       skipped: processor?.skipped ?? 0,
-      checkpoints: this.#checkpoints,
+      checkpoints: this.#schedule.done,
       commands: this.#calls.commands,
       queries: this.#calls.queries,
       cacheBytes: this.#state?.cacheBytes ?? 0,
       restoredRecords: this.#restoredRecords,
       positions: Object.fromEntries(this.#lanes.map((lane) => [lane.spec.topic, lane.position])),
     });
+  }
+
+  async park(options: CloseOptions): Promise<ParkedActor> {
+    if (options.commit && this.lifecycle.is('running')) {
+      // At once: nothing more is taken. What was processed is committed while it is parked.
+      this.lifecycle.move('parked');
+      this.#dropUnstarted();
+      this.#wakeUp.ring();
+      const deadline = Deadline.after(this.#environment.clock, options.budgetMs);
+      const committed = await this.#commitWithin(deadline, 'Parking');
+      // It may have been closed, or have failed, meanwhile.
+      if (committed && this.lifecycle.is('parked')) {
+        this.#quiet = true;
+        return { outcome: 'parked' };
+      }
+    }
+    await this.close({ commit: false, budgetMs: 0 });
+    return { outcome: 'dropped' };
+  }
+
+  async resume({ epoch, verify }: ResumeOptions): Promise<ResumedActor> {
+    this.lifecycle.expect('parked');
+    this.#quiet = false;
+    this.#epoch = epoch;
+    const startedAt = this.#environment.clock.monotonic();
+    if (!verify) return this.#goOn('unchanged', startedAt);
+    this.lifecycle.move('recovering');
+    try {
+      const recovered = await this.#recovery().runAfterParking(positionsOf(this.#lanes), () => {
+        // Before the database changes: a query that is still under way must not see it half replayed.
+        this.#state?.discard();
+      });
+      this.#throwIfStopped();
+      if (recovered === undefined) return this.#goOn('verified', startedAt);
+      this.#equip(recovered);
+      await this.#start(recovered);
+      return { ...this.#recoveredActor(startedAt, recovered), how: 'recovered' };
+    } catch (error) {
+      throw await this.#abandon(error);
+    }
   }
 
   close(options: CloseOptions): Promise<ClosedActor> {
@@ -226,102 +260,82 @@ export class PartitionActor implements ActorApi {
     return { storedOffset: this.#partition.offset, rebuild: this.#partition.mismatch?.message };
   }
 
-  /** recovering → running: everything that records need stands, and the starting positions are committed. */
-  async #begin(recovered: RecoveredState): Promise<void> {
-    const spec = this.#spec;
-    const { clock } = this.#environment;
-    const definition = this.#definition!;
-    const stores = storeForms(definition);
-    this.#checkStores(stores);
-    if (this.#partition !== undefined)
-      this.#state = new StateStore({
-        stores: definition.stores ?? {},
-        partition: this.#partition,
-        cacheBytes: spec.cacheBytes,
-        maxRecordBytes: spec.changelog!.limits.maxBatchBytes - CHANGELOG_RECORD_OVERHEAD,
-        stream: spec.id.stream,
-        partitionNumber: spec.id.partition,
-      });
-    this.#processor = new RecordProcessor({
-      spec,
-      definition,
-      config: this.#config,
-      state: this.#state,
+  #recovery(): StateRecovery {
+    return new StateRecovery({
+      spec: this.#spec,
       uplink: this.#uplink,
-      clock,
-      signal: this.#abort.signal,
-      eventClock: recovered.eventClock,
-    });
-    this.#checkpoint = new Checkpoint({
-      spec,
-      uplink: this.#uplink,
-      clock,
-      state: this.#state,
+      clock: this.#environment.clock,
       partition: this.#partition,
-      stores,
-      last: recovered.checkpoint,
-    });
-    this.#lanes = spec.inputs
-      .map(
-        (input) =>
-          new InputLane(
-            input,
-            spec.id.partition,
-            recovered.positions[input.topic]!.offset,
-            spec.options.checkCrc,
-          ),
-      )
-      .sort((a, b) => (a.spec.topic < b.spec.topic ? -1 : 1));
-    this.#committedPositions = this.#positions();
-    this.#lastCommitAt = clock.monotonic();
-    await definition.init?.({
-      config: this.#config,
-      partition: spec.id.partition,
       signal: this.#abort.signal,
     });
+  }
+
+  /** Everything that records need, over what was recovered. */
+  #equip(recovered: RecoveredState): void {
+    const made = equip(recovered, {
+      spec: this.#spec,
+      definition: this.#definition!,
+      config: this.#config,
+      partition: this.#partition,
+      cacheBytes: this.#cacheBytes,
+      uplink: this.#uplink,
+      clock: this.#environment.clock,
+      signal: this.#abort.signal,
+    });
+    this.#state = made.state;
+    this.#processor = made.processor;
+    this.#checkpoint = made.checkpoint;
+    this.#lanes = made.lanes;
+    this.#schedule.frozen(positionsOf(made.lanes));
+    this.#restoredRecords = recovered.restoredRecords;
+  }
+
+  /** recovering → running; the starting positions are committed first. */
+  async #start(recovered: RecoveredState): Promise<void> {
     if (recovered.commitFirst) {
       this.#reset = recovered.reset;
       await this.#startCheckpoint('asked');
     }
     if (this.#failure !== undefined) throw this.#failure;
     this.#throwIfStopped();
-    this.lifecycle.move('running');
-    this.#loop = this.#run().catch((error: unknown) => this.#fail(error));
+    this.#run();
   }
 
-  #checkStores(declared: Readonly<Record<string, StoreForm>>): void {
-    const bytes = this.#partition?.checkpointRecord;
-    if (bytes === undefined) return;
-    const { stores } = decodeCheckpointRecord(bytes, this.#where);
-    for (const [name, stored] of Object.entries(stores)) {
-      const now = declared[name];
-      if (now === undefined)
-        this.#uplink.event({
-          type: 'warning',
-          message: `The store ${name} of ${this.#where} is not declared any more; its entries are kept.`,
-          details: { stream: this.#spec.id.stream, store: name },
-        });
-      else if (now.kind !== stored.kind || now.key !== stored.key || now.value !== stored.value)
-        throw new PartitaError(
-          'STORE_INCOMPATIBLE',
-          `The store ${name} of ${this.#where} holds ${stored.kind} (${stored.key} → ${stored.value}) and is declared as ${now.kind} (${now.key} → ${now.value}); give the changed store another name.`,
-          { details: { stream: this.#spec.id.stream, store: name } },
-        );
-    }
+  /** parked or recovering → running, with everything as it was. */
+  #goOn(how: 'unchanged' | 'verified', startedAt: number): ResumedActor {
+    for (const lane of this.#lanes) lane.restart();
+    this.#heldSince = undefined;
+    this.#run();
+    return { ...this.#recoveredActor(startedAt), how };
+  }
+
+  #run(): void {
+    this.lifecycle.move('running');
+    this.#loop = this.#work().catch((error: unknown) => this.#fail(error));
+  }
+
+  #recoveredActor(startedAt: number, recovered?: RecoveredState): RecoveredActor {
+    return {
+      positions: this.#lanes.map(({ spec: { topic }, position }) => ({ topic, offset: position })),
+      restoredRecords: recovered?.restoredRecords ?? 0,
+      restoredBytes: recovered?.restoredBytes ?? 0,
+      rebuilt: recovered?.rebuilt,
+      durationMs: this.#environment.clock.monotonic() - startedAt,
+    };
   }
 
   // ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #run(): Promise<void> {
+  async #work(): Promise<void> {
     while (this.lifecycle.is('running')) {
-      this.#woken = false;
+      this.#wakeUp.looking();
       Atomics.add(this.#progress, PROGRESS.heartbeat, 1);
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
       const more = await this.#burst();
       this.#sendOutputs();
-      if (this.#outputBytesInFlight > OUTPUTS_IN_FLIGHT_MAX) await this.#outputsSent;
+      if (this.#early.bytesInFlight > OUTPUTS_IN_FLIGHT_MAX) await this.#early.sent;
       if (more || this.#calls.waiting) await yieldToEventLoop();
       else await this.#sleep();
     }
@@ -331,6 +345,7 @@ export class PartitionActor implements ActorApi {
   async #burst(): Promise<boolean> {
     const { clock } = this.#environment;
     const processor = this.#processor!;
+    const schedule = this.#schedule;
     const until = clock.monotonic() + this.#spec.options.yieldMs;
     const single = this.#lanes.length === 1 ? this.#lanes[0]! : undefined;
     for (let look = 0; ; look++) {
@@ -341,8 +356,8 @@ export class PartitionActor implements ActorApi {
       const lane = single ?? this.#nextLane();
       if (lane?.hasHead !== true) return false;
       const pending = processor.process(lane);
-      this.#records++;
-      if (this.#checkpointAt === Infinity) this.#becomeDirty();
+      schedule.records++;
+      if (schedule.at === Infinity) schedule.becomeDirty();
       if (pending !== undefined) {
         await pending;
         if (!this.lifecycle.is('running')) return false;
@@ -372,7 +387,7 @@ export class PartitionActor implements ActorApi {
     }
     if (choice.kind === 'held' && maxTopicWaitMs !== undefined) {
       this.#heldSince ??= clock.monotonic();
-      this.#wakeAt(this.#heldSince + maxTopicWaitMs);
+      this.#wakeUp.ringAt(this.#heldSince + maxTopicWaitMs);
     }
     return undefined;
   }
@@ -380,12 +395,12 @@ export class PartitionActor implements ActorApi {
   /** Commands in order, and the queries that came in between; long queries go on beside the records. */
   async #serveCalls(): Promise<void> {
     const processor = this.#processor!;
-    const { clock } = this.#environment;
     for (let call = this.#calls.next(); call !== undefined; call = this.#calls.next()) {
       if (call.kind === 'query') {
         const answered = processor.query(call.call).then(call.resolve, (error: unknown) => {
           // Under an actor that ended it saw the end of its state; the next actor can answer it.
-          call.reject(this.lifecycle.is('running') ? error : this.#restarted());
+          const goesOn = this.lifecycle.is('running') && this.#processor === processor;
+          call.reject(goesOn ? error : this.#restarted());
         });
         // A handler that awaits could leave a record half done under a query's eyes: then they take turns.
         if (processor.asyncHandlers) await answered;
@@ -398,63 +413,22 @@ export class PartitionActor implements ActorApi {
           call.reject(error);
           if (this.#state?.failure !== undefined) throw error;
         }
-        if (this.#checkpointAt === Infinity) this.#becomeDirty();
-        const lingerAt = clock.monotonic() + this.#spec.options.commandLingerMs;
-        if (call.call.ack === 'committed') this.#checkpointAt = Math.min(this.#checkpointAt, lingerAt);
+        if (this.#schedule.at === Infinity) this.#schedule.becomeDirty();
+        if (call.call.ack === 'committed') this.#schedule.dueWithin(this.#spec.options.commandLingerMs);
       }
       if (!this.lifecycle.is('running') || this.#isFull()) return;
     }
   }
 
   async #sleep(): Promise<void> {
-    if (this.#woken || !this.lifecycle.is('running')) return;
-    if (this.#checkpointAt !== Infinity && this.#checkpoint?.underWay !== true)
-      this.#wakeAt(this.#checkpointAt);
-    else if (this.#positionsMoved()) this.#wakeAt(this.#lastCommitAt + this.#spec.options.idleCommitMs);
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-    this.#wake = undefined;
-  }
-
-  #wakeUp(): void {
-    this.#woken = true;
-    this.#wake?.();
-  }
-
-  /** Wakes the loop at a time of the monotonic clock, unless it is set to wake earlier. */
-  #wakeAt(at: number): void {
-    if (this.#timer !== undefined && this.#timerAt <= at) return;
-    this.#timer?.cancel();
-    this.#timerAt = at;
-    const { clock } = this.#environment;
-    this.#timer = clock.setTimer(Math.max(0, at - clock.monotonic()), () => {
-      this.#timer = undefined;
-      this.#wakeUp();
-    });
+    if (this.#wakeUp.rung || !this.lifecycle.is('running')) return;
+    const { at, idleAt } = this.#schedule;
+    if (at !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeUp.ringAt(at);
+    else if (this.#positionsMoved()) this.#wakeUp.ringAt(idleAt);
+    await this.#wakeUp.sleep();
   }
 
   // ── checkpoints ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #becomeDirty(): void {
-    const { checkpointIntervalMs } = this.#spec.options;
-    const now = this.#environment.clock.monotonic();
-    // Staggered over the actors, so that they do not all commit in the same moment.
-    const stagger = this.#checkpoints === 0 ? 0.5 + ((this.#spec.id.partition * 7) % 16) / 32 : 1;
-    this.#checkpointAt = Math.min(this.#checkpointAt, now + checkpointIntervalMs * stagger);
-  }
-
-  /** Why a checkpoint should be taken now. */
-  #due(): CheckpointReason | undefined {
-    const { checkpointRecordsMax, idleCommitMs } = this.#spec.options;
-    if (this.#asked !== undefined) return this.#asked;
-    if (this.#records >= checkpointRecordsMax) return 'records';
-    if (this.#isFull()) return 'bytes';
-    const now = this.#environment.clock.monotonic();
-    if (now >= this.#checkpointAt) return this.#calls.uncommitted > 0 ? 'command' : 'interval';
-    if (this.#positionsMoved() && now - this.#lastCommitAt >= idleCommitMs) return 'idle';
-    return undefined;
-  }
 
   /** A layer or the waiting outputs have reached their bound: nothing more is taken until the next freeze. */
   #isFull(): boolean {
@@ -464,14 +438,18 @@ export class PartitionActor implements ActorApi {
   }
 
   async #checkpointIfDue(): Promise<void> {
-    const reason = this.#due();
+    const reason = this.#schedule.due({
+      full: this.#isFull(),
+      commands: this.#calls.uncommitted > 0,
+      moved: this.#positionsMoved(),
+    });
     if (reason === undefined) return;
     if (this.#checkpoint!.underWay) {
       if (!this.#isFull()) return;
       await this.#flushed;
       if (!this.lifecycle.is('running')) return;
     }
-    this.#asked = undefined;
+    this.#schedule.asked = undefined;
     if (this.#isClean() && reason !== 'idle') {
       this.#calls.committed();
       return;
@@ -483,7 +461,7 @@ export class PartitionActor implements ActorApi {
   #startCheckpoint(reason: CheckpointReason): Promise<void> {
     const processor = this.#processor!;
     this.#sendOutputs();
-    const positions = this.#positions();
+    const positions = positionsOf(this.#lanes);
     const commands = this.#calls.takeUncommitted();
     const contents = {
       reason,
@@ -491,15 +469,12 @@ export class PartitionActor implements ActorApi {
       eventClock: processor.eventClock,
       outputs: processor.commandOutputs.take(),
       commands: commands.map(({ call, result }) => ({ seq: call.seq, result })),
-      records: this.#records,
-      outputsSent: this.#outputsSent,
+      records: this.#schedule.records,
+      outputsSent: this.#early.sent,
       reset: this.#reset,
     };
-    this.#records = 0;
-    this.#checkpointAt = Infinity;
     this.#reset = false;
-    this.#committedPositions = positions;
-    this.#lastCommitAt = this.#environment.clock.monotonic();
+    this.#schedule.frozen(positions);
     const run = this.#checkpoint!.run(contents, () => {
       for (const command of commands) command.resolve(command.result);
     });
@@ -507,12 +482,12 @@ export class PartitionActor implements ActorApi {
     const waiters = this.#calls.takeCommitWaiters();
     const done = run.then(
       () => {
-        this.#checkpoints++;
+        this.#schedule.done++;
         this.#flushed = undefined;
         for (const waiter of waiters) waiter.resolve(undefined);
         if (this.#isClean()) this.#calls.committed();
-        else if (this.#calls.someoneWaitsForCommit) this.#asked = 'asked';
-        this.#wakeUp();
+        else if (this.#calls.someoneWaitsForCommit) this.#schedule.asked = 'asked';
+        this.#wakeUp.ring();
       },
       (error: unknown) => {
         const outcome = isPartitaError(error, 'COMMIT_IN_DOUBT') ? 'unknown' : 'notApplied';
@@ -527,47 +502,21 @@ export class PartitionActor implements ActorApi {
   /** Nothing was processed since the last checkpoint, and that one is flushed. */
   #isClean(): boolean {
     return (
-      this.#records === 0 &&
-      this.#checkpointAt === Infinity &&
+      this.#schedule.records === 0 &&
+      this.#schedule.at === Infinity &&
       this.#checkpoint?.underWay !== true &&
       !this.#positionsMoved()
     );
   }
 
-  #positions(): CheckpointRecord['positions'] {
-    return Object.fromEntries(
-      this.#lanes.map(({ spec: { topic, topicId }, position }) => [topic, { topicId, offset: position }]),
-    );
-  }
-
   #positionsMoved(): boolean {
-    for (const { spec, position } of this.#lanes)
-      if (position !== this.#committedPositions[spec.topic]?.offset) return true;
-    return false;
+    return this.#schedule.moved(this.#lanes);
   }
 
-  /**
-   * At-least-once: what records emitted leaves now, outside the transaction; the next checkpoint awaits the answer. Under
-   * exactly-once there is nothing to do: all outputs wait for the transaction.
-   */
+  /** At-least-once: what records emitted leaves now; the next checkpoint awaits the answer. */
   #sendOutputs(): void {
     const { outputs, commandOutputs } = this.#processor!;
-    if (outputs === commandOutputs || outputs.records === 0) return;
-    const batches = outputs.take();
-    const bytes = batches.reduce((sum, batch) => sum + batch.bytes.byteLength, 0);
-    this.#outputBytesInFlight += bytes;
-    const earlier = this.#outputsSent;
-    const sent = this.#uplink.produce(batches).then(() => {
-      this.#outputBytesInFlight -= bytes;
-    });
-    const all = earlier === undefined ? sent : Promise.all([earlier, sent]).then(() => undefined);
-    this.#outputsSent = all;
-    all.then(
-      () => {
-        if (this.#outputsSent === all) this.#outputsSent = undefined;
-      },
-      (error: unknown) => this.#fail(error),
-    );
+    if (outputs !== commandOutputs) this.#early.send(outputs);
   }
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -581,15 +530,9 @@ export class PartitionActor implements ActorApi {
     const wasRunning = this.lifecycle.is('running');
     this.lifecycle.move('closing');
     this.#dropUnstarted();
-    this.#wakeUp();
-    let outcome: ClosedActor['outcome'] = 'dropped';
-    if (wasRunning && commit)
-      try {
-        outcome = await deadline.race(this.#commitAll(), `Closing ${this.#where}`);
-      } catch (error) {
-        // What is not committed in time will be processed again; the caller learns it from the outcome.
-        this.#environment.logger.warn({ error, actor: this.#where }, 'closed without its last commit');
-      }
+    this.#wakeUp.ring();
+    const committed = wasRunning && commit && (await this.#commitWithin(deadline, 'Closing'));
+    const outcome = committed || this.#quiet ? 'committed' : 'dropped';
     this.#abort.abort(new PartitaError('STOPPED', `The actor ${this.#where} was closed.`));
     await this.#whenOpeningSettled();
     await this.#release();
@@ -597,12 +540,24 @@ export class PartitionActor implements ActorApi {
     return { outcome };
   }
 
+  /** Whether everything is committed in time. What is not will be processed again; the caller learns it from the outcome. */
+  async #commitWithin(deadline: Deadline, what: string): Promise<boolean> {
+    try {
+      return await deadline.race(this.#commitAll(), `${what} ${this.#where}`);
+    } catch (error) {
+      this.#environment.logger.warn({ error, actor: this.#where }, 'ended without its last commit');
+      return false;
+    }
+  }
+
   /** The record under way ends, then the layer in flight, then the live one. */
-  async #commitAll(): Promise<ClosedActor['outcome']> {
+  async #commitAll(): Promise<boolean> {
     await this.#loop;
     await this.#flushed;
+    // Too late for the deadline: the state is dropped already.
+    if (this.#released !== undefined) return false;
     if (this.#failure === undefined && !this.#isClean()) await this.#startCheckpoint('close');
-    return this.#failure === undefined ? 'committed' : 'dropped';
+    return this.#failure === undefined;
   }
 
   /** Ends the actor with everything uncommitted; the manager hears of it and opens a new one. */
@@ -615,7 +570,7 @@ export class PartitionActor implements ActorApi {
     if (!closing) this.lifecycle.move('failed');
     this.#abort.abort(failure);
     this.#dropUnstarted();
-    this.#wakeUp();
+    this.#wakeUp.ring();
     if (closing) return;
     await this.#release();
     // While it recovers, the rejection of `recover` is the report.
@@ -634,8 +589,7 @@ export class PartitionActor implements ActorApi {
   }
 
   #dropUnstarted(): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
+    this.#wakeUp.cancel();
     for (const lane of this.#lanes) lane.drop(() => this.#restarted());
     this.#calls.dropUnstarted((outcome) => this.#restarted(outcome));
   }
@@ -669,58 +623,9 @@ export class PartitionActor implements ActorApi {
       throw new PartitaError('CALL_ABORTED', `The actor ${this.#where} was stopped.`);
   }
 
-  #restarted(outcome?: 'notStarted' | 'notApplied' | 'unknown'): PartitaError {
-    return new PartitaError('ACTOR_RESTARTED', `The actor ${this.#where} was closed or restarted.`, {
-      ...(this.#failure === undefined ? {} : { cause: this.#failure }),
-      details: {
-        stream: this.#spec.id.stream,
-        partition: this.#spec.id.partition,
-        outcome: outcome ?? 'notStarted',
-      },
-    });
+  #restarted(outcome: CommandOutcome = 'notStarted'): PartitaError {
+    return restartedError(this.#spec.id, outcome, this.#failure);
   }
-}
-
-function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown {
-  if (definition.config === undefined) return spec.config;
-  try {
-    return definition.config.parse(spec.config);
-  } catch (cause) {
-    throw new PartitaError('INVALID_OPTIONS', `The config of the stream ${spec.id.stream} is not valid.`, {
-      cause,
-    });
-  }
-}
-
-/** What stands in the checkpoint record about the declared stores. */
-function storeForms(definition: AnyDefinition): CheckpointRecord['stores'] {
-  return Object.fromEntries(
-    Object.entries(definition.stores ?? {}).map(([name, declared]) => {
-      const { kind, key, value } = declared as unknown as {
-        readonly kind: string;
-        readonly key: Serde<unknown>;
-        readonly value: Serde<unknown>;
-      };
-      return [name, { kind, key: traitsOf(key).name, value: traitsOf(value).name }];
-    }),
-  );
-}
-
-function toPartitaError(error: unknown, where: string): PartitaError {
-  return isPartitaError(error)
-    ? error
-    : new PartitaError('ACTOR_FAILED', `The actor ${where} failed: ${String(error)}`, { cause: error });
-}
-
-/** Errors that a restart can't mend: the same files, log and declarations would give them again. */
-function mayRestart(error: PartitaError): boolean {
-  return ![
-    'STATE_MISSING',
-    'OFFSETS_MOVED',
-    'STORE_INCOMPATIBLE',
-    'INVALID_PROCESSOR',
-    'PARTITION_NOT_OWNED',
-  ].includes(error.code);
 }
 
 function yieldToEventLoop(): Promise<void> {

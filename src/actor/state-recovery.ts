@@ -20,7 +20,10 @@ import {
   decidePositions,
   decideReplay,
   decideStatelessPositions,
+  isUntouched,
+  samePositions,
   type InputFacts,
+  type LocalState,
   type PositionsDecision,
 } from '../changelog/recovery-decision.js';
 import { Backoff } from '../core/backoff.js';
@@ -83,6 +86,34 @@ export class StateRecovery {
     return this.#reconcile(partition, committed);
   }
 
+  /**
+   * As `run`, for an actor that was parked at these positions: `undefined` if nobody has written meanwhile, so that what
+   * it holds in memory is still the truth. Otherwise `dropCache` is called before the database changes.
+   */
+  async runAfterParking(
+    positions: RecoveredState['positions'],
+    dropCache: () => void,
+  ): Promise<RecoveredState | undefined> {
+    const { uplink, partition } = this.#options;
+    await uplink.init();
+    this.#checkStopped();
+    if (partition === undefined) {
+      const recovered = await this.#stateless();
+      return recovered.commitFirst || !samePositions(recovered.positions, positions) ? recovered : undefined;
+    }
+    const bounds = await this.#settledChangelog();
+    const committed = await uplink.committed();
+    if (isUntouched(localOf(partition), bounds)) {
+      const inputs = await this.#inputFacts(committed);
+      const decision = decidePositions(this.#checkpointRecord(partition), inputs, this.#options.spec.options);
+      const agreed = decision.kind === 'positions' && !decision.commitFirst;
+      if (agreed && samePositions(decision.positions, positions)) return undefined;
+    }
+    dropCache();
+    await this.#replayAll(partition, bounds, committed);
+    return this.#reconcile(partition, committed);
+  }
+
   async #stateless(): Promise<RecoveredState> {
     const committed = await this.#options.uplink.committed();
     const inputs = await this.#inputFacts(committed);
@@ -120,11 +151,10 @@ export class StateRecovery {
     committed: readonly (CommittedOffset | undefined)[],
   ): Promise<void> {
     const { clock, spec, uplink } = this.#options;
-    const decision = decideReplay(
-      { offset: partition.offset, appendTime: partition.appendTime, mismatch: partition.mismatch?.message },
-      bounds,
-      { nowMs: clock.now(), deleteRetentionMs: spec.changelog!.deleteRetentionMs },
-    );
+    const decision = decideReplay(localOf(partition), bounds, {
+      nowMs: clock.now(),
+      deleteRetentionMs: spec.changelog!.deleteRetentionMs,
+    });
     if (decision.kind === 'rebuild') {
       await this.#checkRebuildable(decision.why, bounds, committed);
       this.#rebuilt = decision.why;
@@ -261,8 +291,7 @@ export class StateRecovery {
     first: readonly (CommittedOffset | undefined)[],
   ): Promise<RecoveredState> {
     const { uplink, clock, spec, signal } = this.#options;
-    const bytes = partition.checkpointRecord;
-    const record = bytes === undefined ? undefined : decodeCheckpointRecord(bytes, this.#where);
+    const record = this.#checkpointRecord(partition);
     const deadline = Deadline.after(clock, STALE_OFFSETS_BUDGET_MS);
     const backoff = new Backoff({ firstMs: 5, maxMs: 500, attemptsMax: Infinity });
     let committed = first;
@@ -285,6 +314,10 @@ export class StateRecovery {
       await clock.sleep(backoff.next()!, signal);
       committed = await uplink.committed();
     }
+  }
+
+  #checkpointRecord({ checkpointRecord: bytes }: StorePartition): CheckpointRecord | undefined {
+    return bytes === undefined ? undefined : decodeCheckpointRecord(bytes, this.#where);
   }
 
   /** The operator said so: nothing of the state is left, the group's positions hold, a new incarnation begins. */
@@ -376,6 +409,11 @@ export class StateRecovery {
     if (this.#options.signal.aborted)
       throw new PartitaError('CALL_ABORTED', `The recovery of ${this.#where} was stopped.`);
   }
+}
+
+function localOf(partition: StorePartition): LocalState {
+  const { offset, appendTime, mismatch } = partition;
+  return { offset, appendTime, mismatch: mismatch?.message };
 }
 
 function ignore(): void {

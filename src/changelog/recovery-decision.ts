@@ -52,6 +52,16 @@ export function decideReplay(
   return { kind: 'resume', from: next };
 }
 
+/**
+ * Whether nobody has written to the changelog since the transaction that brought the database to its offset. After its
+ * last record comes the marker that ends it; whatever another one commits takes two offsets at least.
+ */
+export function isUntouched(local: LocalState, bounds: PartitionBounds): boolean {
+  if (local.mismatch !== undefined || local.offset < 0) return false;
+  const { start, end, lastStable } = bounds;
+  return start <= local.offset + 1 && local.offset < end && end <= local.offset + 2 && lastStable >= end;
+}
+
 export interface InputFacts {
   readonly topic: string;
   readonly topicId: string;
@@ -131,6 +141,18 @@ export function decideStatelessPositions(
 ): PositionsDecision {
   return resolvePositions(inputs, policies, [], false, (input) =>
     input.committed === undefined ? undefined : { topicId: input.topicId, offset: input.committed.offset },
+  );
+}
+
+/** Whether two sets of positions say the same of the same inputs. */
+export function samePositions(
+  a: Readonly<Record<string, InputPosition>>,
+  b: Readonly<Record<string, InputPosition>>,
+): boolean {
+  const topics = Object.keys(a);
+  return (
+    topics.length === Object.keys(b).length &&
+    topics.every((topic) => a[topic]!.offset === b[topic]?.offset && a[topic]!.topicId === b[topic].topicId)
   );
 }
 

@@ -7,7 +7,6 @@ import type { LifecycleTable } from './lifecycle.js';
 /**
  * ```
  * created ─► opening ─► recovering ─► running ─► parked ─► recovering | running
- * recovering ─► parked: an actor revoked while it recovers keeps what it has
  * any of these ─► closing ─► closed
  * any but closed ─► failed ─► opening (restart) | closed
  * ```
@@ -20,7 +19,7 @@ export const actorLifecycle: LifecycleTable<ActorState> = {
   moves: {
     created: ['opening', 'closing', 'failed'],
     opening: ['recovering', 'closing', 'failed'],
-    recovering: ['running', 'parked', 'closing', 'failed'],
+    recovering: ['running', 'closing', 'failed'],
     running: ['parked', 'closing', 'failed'],
     parked: ['recovering', 'running', 'closing', 'failed'],
     closing: ['closed', 'failed'],

@@ -1,4 +1,4 @@
-/** Names of groups, streams and stores, and the names derived from them (semantics.md 1). */
+/** Names of groups, streams and stores, and the names in the log and on disk that are derived (semantics.md 1). */
 import { PartitaError } from './errors.js';
 
 const NAME = /^[A-Za-z0-9._-]{1,80}$/;
@@ -24,6 +24,11 @@ export function changelogTopic(group: string, stream: string): string {
 /** `<group>--<stream>--<partition>` */
 export function transactionalId(group: string, stream: string, partition: number): string {
   return checkLength(`${group}--${stream}--${String(partition)}`);
+}
+
+/** Where somebody says that they wait for the database of another process: beside its directory, and only meanwhile. */
+export function wantedNote(directory: string): string {
+  return `${directory}.wanted`;
 }
 
 function checkLength(name: string): string {

@@ -1,6 +1,6 @@
 /**
- * One incarnation of an actor, as the main thread sees it: from its directory and place through open, recover and serving
- * to its close. Owns its uplink, its route and its directory, and gives each back whatever happens. Whether there is a
+ * One incarnation of an actor, as the main thread sees it: from its directory and place through open, recover, serving and
+ * parking to its close. Owns its uplink, its route and its directory, and gives each back whatever happens. Whether there is a
  * next incarnation is decided by `partition-keeper.ts`.
  */
 import type { Clock } from '../core/clock.js';
@@ -18,9 +18,11 @@ import type {
   CloseOptions,
   OpenedActor,
   RecoveredActor,
+  ResumedActor,
+  ResumeOptions,
 } from '../threads/protocol.js';
 import { PartitionUplink, type CommitInDoubt } from './actor-uplink.js';
-import { acquireDirectory, type ReleaseDirectory } from './directory-registry.js';
+import { acquireDirectory, type HeldDirectory } from './directory-registry.js';
 import type { PartitionCalls } from './partition-calls.js';
 import type { PartitionRouter, Route } from './partition-router.js';
 
@@ -40,6 +42,8 @@ export interface RunOptions {
   readonly inherited: CommitInDoubt | undefined;
   readonly onEvent: (event: ActorEvent) => void;
   readonly onCommitted: () => void;
+  /** Another actor of this process waits for the directory. */
+  readonly onWanted: () => void;
 }
 
 /** Why an incarnation ended. `restartable`: what the actor itself said of it, if it did. */
@@ -65,13 +69,15 @@ export class ActorRun {
   #preparing: Promise<PlacedActor> | undefined;
   #placed: PlacedActor | undefined;
   #route: Route | undefined;
-  #release: ReleaseDirectory | undefined;
+  #directory: HeldDirectory | undefined;
+  #epoch: number;
   #closing: Promise<ClosedActor['outcome']> | undefined;
 
   constructor(options: RunOptions) {
     this.#options = options;
     this.spec = options.spec;
     this.place = options.place;
+    this.#epoch = options.spec.epoch;
     this.ended = new Promise((resolve) => (this.#end = resolve));
     this.#inputs = this.spec.inputs.map(({ topic }) => ({ topic, partition: this.spec.id.partition }));
     this.#uplink = new PartitionUplink(options.spec, {
@@ -99,6 +105,16 @@ export class ActorRun {
         },
       },
     });
+  }
+
+  /** Rises with every assignment. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Whether another actor of this process waits for the directory. */
+  get wanted(): boolean {
+    return this.#directory?.wanted === true;
   }
 
   /** The actor, once it stands. */
@@ -158,7 +174,7 @@ export class ActorRun {
     this.#route = {
       api,
       partition,
-      epoch: this.spec.epoch,
+      epoch: this.#epoch,
       inputs,
       onError: (error) => {
         // Of its own failure and of its thread's death the actor's end is told elsewhere, with the real reason.
@@ -169,6 +185,27 @@ export class ActorRun {
     router.attach(this.#route);
     calls.attach(api, this.spec.progress);
     session.resume(this.#inputs);
+  }
+
+  /**
+   * Takes the actor out of service with everything committed and flushed; it keeps its database, cache and producer.
+   * `false` if that was not possible within the budget: then it must be closed. Never rejects.
+   */
+  async park(options: CloseOptions): Promise<boolean> {
+    const placed = this.#placed!;
+    this.#withdraw();
+    this.#options.session.pause(this.#inputs);
+    const answer = await this.#confirmed(placed, placed.api.park(options), options.budgetMs, 'parking');
+    if (answer?.outcome !== 'parked' || this.#closing !== undefined) return false;
+    // Its commits are answered: what has not started waits for whoever serves next.
+    this.#options.calls.settle(new Set());
+    return true;
+  }
+
+  /** The parked actor again, to be served as after `recover`. */
+  resume(options: ResumeOptions): Promise<ResumedActor> {
+    this.#epoch = options.epoch;
+    return this.#unlessEnded(this.#placed!.api.resume(options));
   }
 
   /**
@@ -183,11 +220,12 @@ export class ActorRun {
   async #prepare(): Promise<PlacedActor> {
     const { spec, place, places, clock } = this.#options;
     if (spec.changelog !== undefined)
-      this.#release = await acquireDirectory(spec.directory, {
+      this.#directory = await acquireDirectory(spec.directory, {
         holder: `${spec.group}/${spec.id.stream}/${spec.id.partition}`,
         budgetMs: spec.options.openBudgetMs,
         clock,
         signal: this.#abort.signal,
+        onWanted: this.#options.onWanted,
       });
     this.#abort.signal.throwIfAborted();
     const placed = await places.create(place, spec, this.#uplink);
@@ -200,9 +238,8 @@ export class ActorRun {
   }
 
   async #close(options: CloseOptions): Promise<ClosedActor['outcome']> {
-    const { router, calls, logger } = this.#options;
-    if (this.#route !== undefined) router.detach(this.#route);
-    calls.pause();
+    const { calls, logger } = this.#options;
+    this.#withdraw();
     this.#abort.abort(new PartitaError('STOPPED', 'The actor is being closed.'));
     this.fail(this.#abort.signal.reason);
     const outcome = await this.#closeActor(options);
@@ -215,30 +252,48 @@ export class ActorRun {
       );
     }
     calls.settle(new Set(this.#uplink.inDoubt?.commands.map(({ seq }) => seq)));
-    this.#release?.();
+    this.#directory?.release();
     return outcome;
   }
 
   async #closeActor(options: CloseOptions): Promise<ClosedActor['outcome']> {
     const placed = await this.#whenPlaced();
     if (placed === undefined) return 'dropped';
+    const closed = await this.#confirmed(placed, placed.api.close(options), options.budgetMs, 'close');
+    return closed?.outcome ?? 'dropped';
+  }
+
+  /** Nothing new reaches the actor. */
+  #withdraw(): void {
+    const { router, calls } = this.#options;
+    if (this.#route !== undefined) router.detach(this.#route);
+    this.#route = undefined;
+    calls.pause();
+  }
+
+  /** The actor's answer; one that does not come ends its thread, since only that frees what the actor holds. */
+  async #confirmed<T>(
+    placed: PlacedActor,
+    answer: Promise<T>,
+    budgetMs: number,
+    what: string,
+  ): Promise<T | undefined> {
     const { clock, logger, places } = this.#options;
     try {
-      const closed = await Deadline.after(clock, options.budgetMs + CLOSE_GRACE_MS).race(
-        placed.api.close(options),
-        `The close of ${this.spec.id.stream}-${this.spec.id.partition}`,
+      return await Deadline.after(clock, budgetMs + CLOSE_GRACE_MS).race(
+        answer,
+        `The ${what} of ${this.spec.id.stream}-${this.spec.id.partition}`,
       );
-      return closed.outcome;
     } catch (error) {
       if (!isPartitaError(error, 'THREAD_DIED')) {
         logger.error(
           { err: error, ...this.spec.id, place: this.place },
-          'An actor did not confirm its close; its thread is ended.',
+          `An actor did not confirm its ${what}; its thread is ended.`,
         );
-        await places.end(this.place, 'an actor did not confirm its close');
+        await places.end(this.place, `an actor did not confirm its ${what}`);
       }
       await placed.died;
-      return 'dropped';
+      return undefined;
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * What the group says, and what becomes of it: assigned partitions get keepers, revoked ones are committed and closed
- * under one budget, lost ones dropped. Owns the keepers and the calls of every partition. Fetched chunks pass through to
+ * What the group says, and what becomes of it: assigned partitions get keepers, revoked ones are committed and
+ * parked (or closed) under one budget, lost ones dropped. Owns the keepers and the calls of every partition. Fetched chunks pass through to
  * the router. It never asks the group for anything.
  */
 import type { Clock } from '../core/clock.js';
@@ -10,10 +10,11 @@ import type { Emitter } from '../core/emitter.js';
 import type { PartitionBounds, TopicPartition } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { Assignment, FetchedChunk, GroupMember, GroupSession } from '../log/log-client.js';
-import type { ActorEvent, ClosedActor } from '../threads/protocol.js';
+import type { ActorEvent, ClosedActor, RecoveredActor } from '../threads/protocol.js';
 import { cacheShare } from './cache-budget.js';
 import type { ManagerEvents } from './events.js';
 import type { ResolvedOptions } from './options.js';
+import type { Membership } from './parking.js';
 import { PartitionCalls } from './partition-calls.js';
 import { PartitionKeeper, type KeeperEnvironment, type KeeperListener } from './partition-keeper.js';
 import type { StreamPlan } from './stream-plan.js';
@@ -50,6 +51,8 @@ export class GroupAssignment implements GroupMember {
   readonly #listener: KeeperListener;
   #session: GroupSession | undefined;
   #assigned = false;
+  /** Of the last assignment, until the membership is lost. */
+  #membership: Membership | undefined;
   #epoch = 0;
   #closed: (() => Error) | undefined;
   #stopDeadline: Deadline | undefined;
@@ -112,7 +115,8 @@ export class GroupAssignment implements GroupMember {
     const owned = [...assignment.gained, ...assignment.kept];
     this.#assigned = true;
     const mine = this.#actorsOf(owned);
-    for (const { plan, partition } of mine) this.#keep(plan, partition);
+    this.#membership = { memberId: assignment.memberId, generation: assignment.generation };
+    for (const { plan, partition } of mine) this.#keep(plan, partition, this.#membership);
     this.#rejectForeign(mine);
     this.#redivideCache();
     this.#options.emitter.emit('assigned', { partitions: owned });
@@ -129,7 +133,12 @@ export class GroupAssignment implements GroupMember {
     const untilDeadline = barrier.deadline - clock.now() - BARRIER_MARGIN_MS;
     const untilStopped = this.#stopDeadline?.remainingMs ?? Infinity;
     const budgetMs = Math.max(0, Math.min(options.revokeBudgetMs, untilDeadline, untilStopped));
-    const outcomes = await this.#stop(partitions, { commit: true, budgetMs });
+    const membership = this.#membership;
+    // Leaving ends everything; otherwise what is committed may stay where it is.
+    const parks = options.parkMs > 0 && this.#stopDeadline === undefined && membership !== undefined;
+    const outcomes = await this.#each(partitions, (keeper) =>
+      parks ? keeper.park({ commit: true, budgetMs }, membership) : keeper.stop({ commit: true, budgetMs }),
+    );
     const committed = outcomes.every((outcome) => outcome === 'committed');
     if (!committed) this.#dropped = true;
     emitter.emit('revoked', { partitions, committed });
@@ -141,7 +150,13 @@ export class GroupAssignment implements GroupMember {
     listener.onRebalancing();
     for (const { plan, partition } of this.#actorsOf(partitions))
       this.calls(plan, partition).reject(() => this.#notOwned(plan, partition));
-    this.#stop(partitions, { commit: false, budgetMs: options.revokeBudgetMs }).catch((error: unknown) => {
+    this.#membership = undefined;
+    // A parked actor holds nothing uncommitted; it asks the log before it serves again.
+    this.#each(partitions, (keeper) =>
+      keeper.parked
+        ? Promise.resolve('committed' as const)
+        : keeper.stop({ commit: false, budgetMs: options.revokeBudgetMs }),
+    ).catch((error: unknown) => {
       logger.error({ err: error }, 'Lost partitions could not be closed.');
     });
     emitter.emit('lost', { partitions });
@@ -194,11 +209,16 @@ export class GroupAssignment implements GroupMember {
 
   // ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #keep(plan: StreamPlan, partition: number): void {
+  #keep(plan: StreamPlan, partition: number, membership: Membership): void {
     const key = keyOf(plan.stream, partition);
     const previous = this.#keepers.get(key);
-    if (previous?.stopped === false && previous.state !== 'lost') return;
     const calls = this.calls(plan, partition);
+    if (previous?.parked === true) {
+      calls.admit();
+      previous.resume(membership);
+      return;
+    }
+    if (previous?.stopped === false && previous.state !== 'lost' && !previous.leaving) return;
     calls.admit();
     const before =
       previous === undefined
@@ -213,16 +233,16 @@ export class GroupAssignment implements GroupMember {
     );
   }
 
-  #stop(
+  #each(
     partitions: readonly TopicPartition[],
-    options: { readonly commit: boolean; readonly budgetMs: number },
+    end: (keeper: PartitionKeeper) => Promise<ClosedActor['outcome']>,
   ): Promise<ClosedActor['outcome'][]> {
-    const stops: Promise<ClosedActor['outcome']>[] = [];
+    const ends: Promise<ClosedActor['outcome']>[] = [];
     for (const { plan, partition } of this.#actorsOf(partitions)) {
       const keeper = this.keeper(plan.stream, partition);
-      if (keeper !== undefined) stops.push(keeper.stop(options));
+      if (keeper !== undefined) ends.push(end(keeper));
     }
-    return Promise.all(stops);
+    return Promise.all(ends);
   }
 
   /** The actors whose inputs these partitions are: an actor has all its inputs or none. */
@@ -253,12 +273,17 @@ export class GroupAssignment implements GroupMember {
     );
   }
 
+  /** What is not among the assigned is somebody else's: calls are told so, and a parked actor gives way. */
   #rejectForeign(mine: readonly { readonly plan: StreamPlan; readonly partition: number }[]): void {
     const own = new Set(mine.map(({ plan, partition }) => keyOf(plan.stream, partition)));
     for (const plan of this.#options.plans)
       for (let partition = 0; partition < plan.partitions; partition++) {
         const key = keyOf(plan.stream, partition);
-        if (!own.has(key)) this.#calls.get(key)?.reject(() => this.#notOwned(plan, partition));
+        if (own.has(key)) continue;
+        this.#calls.get(key)?.reject(() => this.#notOwned(plan, partition));
+        const keeper = this.#keepers.get(key);
+        if (keeper?.parked === true)
+          void keeper.stop({ commit: false, budgetMs: this.#options.options.revokeBudgetMs });
       }
   }
 
@@ -303,18 +328,15 @@ export class GroupAssignment implements GroupMember {
         this.#forward(keeper, event);
       },
       onRecovered: (keeper, recovered) => {
-        const { restoredRecords, restoredBytes, rebuilt, durationMs } = recovered;
-        const place = keeper.place ?? -1;
-        emitter.emit('recovered', {
-          ...at(keeper),
-          restoredRecords,
-          restoredBytes,
-          rebuilt,
-          durationMs,
-          place,
-        });
-        // Others may have come or gone since its spec was made.
-        this.#resizeCache(keeper, this.#cacheShare());
+        this.#recovered(keeper, recovered);
+      },
+      onParked: (keeper) => {
+        emitter.emit('parked', at(keeper));
+      },
+      onResumed: (keeper, resumed, parkedMs) => {
+        if (resumed.how === 'recovered') this.#recovered(keeper, resumed);
+        else this.#resizeCache(keeper, this.#cacheShare());
+        emitter.emit('resumed', { ...at(keeper), how: resumed.how, parkedMs });
       },
       onRestart: (keeper, error, delayMs) => {
         logger.warn({ err: error, ...at(keeper), delayMs }, 'An actor ended and is restarted.');
@@ -330,6 +352,21 @@ export class GroupAssignment implements GroupMember {
         );
       },
     };
+  }
+
+  #recovered(keeper: PartitionKeeper, recovered: RecoveredActor): void {
+    const { restoredRecords, restoredBytes, rebuilt, durationMs } = recovered;
+    const place = keeper.place ?? -1;
+    this.#options.emitter.emit('recovered', {
+      ...at(keeper),
+      restoredRecords,
+      restoredBytes,
+      rebuilt,
+      durationMs,
+      place,
+    });
+    // Others may have come or gone since its spec was made.
+    this.#resizeCache(keeper, this.#cacheShare());
   }
 
   #forward(keeper: PartitionKeeper, event: ActorEvent): void {

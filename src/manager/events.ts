@@ -1,6 +1,6 @@
 /** The manager's events: for information only, none is needed for correctness. Each has one object. */
 import type { TopicPartition } from '../core/log-types.js';
-import type { CheckpointReason } from '../threads/protocol.js';
+import type { CheckpointReason, ResumedActor } from '../threads/protocol.js';
 
 /** Where an event happened. */
 export interface AtPartition {
@@ -13,6 +13,13 @@ export interface ManagerEvents {
   readonly assigned: { readonly partitions: readonly TopicPartition[] };
   /** Revoked in order: `committed` tells whether everything processed was committed. */
   readonly revoked: { readonly partitions: readonly TopicPartition[]; readonly committed: boolean };
+  /** Revoked, and everything is committed: the database stays open and the cache warm, in case the partition comes back. */
+  readonly parked: AtPartition;
+  /**
+   * A parked partition came back and serves. `how`: `unchanged`, nobody was in between; `verified`, the log says that
+   * nobody wrote; `recovered`, from the database on. `parkedMs`: from the beginning of the revocation until it served again.
+   */
+  readonly resumed: AtPartition & { readonly how: ResumedActor['how']; readonly parkedMs: number };
   /** Taken away without a barrier; what was not committed is dropped. */
   readonly lost: { readonly partitions: readonly TopicPartition[] };
   /** Progress of a recovery, at least every second: records so far, records per second, records to come. */

@@ -16,6 +16,8 @@ interface PartitionSeries {
   readonly restarts: Counter;
   readonly restoredRecords: Counter;
   readonly recoveryMs: Histogram;
+  readonly parked: Counter;
+  readonly parkedMs: Histogram;
 }
 
 /** Records from now on; does nothing with `noMetrics`. */
@@ -45,6 +47,12 @@ export function recordMetrics(events: EventSource<ManagerEvents>, metrics: Metri
       series.restoredRecords.add(event.restoredRecords);
       series.recoveryMs.observe(event.durationMs);
     })
+    .on('parked', (event) => {
+      of(event).parked.add();
+    })
+    .on('resumed', (event) => {
+      of(event).parkedMs.observe(event.parkedMs);
+    })
     .on('skipped', (event) => {
       of(event).skipped.add();
     })
@@ -67,5 +75,7 @@ function seriesOf(metrics: Metrics, stream: string, partition: number): Partitio
     restarts: metrics.counter('partita_restarts_total', labels),
     restoredRecords: metrics.counter('partita_restored_records_total', labels),
     recoveryMs: metrics.histogram('partita_recovery_ms', labels),
+    parked: metrics.counter('partita_parked_total', labels),
+    parkedMs: metrics.histogram('partita_parked_ms', labels),
   };
 }

@@ -58,6 +58,8 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly openBudgetMs?: number;
   /** Bound on committing and closing revoked partitions. @default a fifth of the rebalance timeout, at least 5,000 */
   readonly revokeBudgetMs?: number;
+  /** How long a revoked partition keeps its database open and its cache warm, in case it comes back; 0: not at all. @default 30,000 */
+  readonly parkMs?: number;
   /** @default 10,000 */
   readonly sessionTimeoutMs?: number;
   /** @default 60,000 */
@@ -150,6 +152,7 @@ export interface ResolvedOptions {
   readonly maxTopicWaitMs: number | undefined;
   readonly openBudgetMs: number;
   readonly revokeBudgetMs: number;
+  readonly parkMs: number;
   readonly sessionTimeoutMs: number;
   readonly rebalanceTimeoutMs: number;
   readonly assignment: 'sticky' | 'range';
@@ -222,6 +225,7 @@ export async function optionsSchema() {
     maxTopicWaitMs: ms.optional(),
     openBudgetMs: ms.optional(),
     revokeBudgetMs: ms.optional(),
+    parkMs: ms.default(30_000),
     sessionTimeoutMs: ms.min(1).default(10_000),
     rebalanceTimeoutMs: ms.min(1).default(60_000),
     assignment: z.enum(['sticky', 'range']).default('sticky'),

@@ -1,10 +1,12 @@
 /**
  * Keeps one partition's actor alive from its assignment to its revocation: an incarnation, and after a failure another,
- * with back-off, until the partition is taken away or can't go on. Owns the order of things for one partition; what one
+ * with back-off, until the partition is taken away or can't go on. Taken away with everything committed, the actor is
+ * parked for a while, in case the partition comes back. Owns the order of things for one partition; what one
  * incarnation does is `actor-run.ts`, what a failure means is `supervisor.ts`.
  */
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
+import { PartitaError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
@@ -15,11 +17,13 @@ import type {
   CloseOptions,
   InputSpec,
   RecoveredActor,
+  ResumedActor,
 } from '../threads/protocol.js';
 import { ActorRun, type RunEnding } from './actor-run.js';
 import { actorSpec } from './actor-spec.js';
 import type { CommitInDoubt } from './actor-uplink.js';
 import type { ResolvedOptions } from './options.js';
+import { isNext, Parking, type Membership } from './parking.js';
 import type { PartitionCalls } from './partition-calls.js';
 import type { PartitionRouter } from './partition-router.js';
 import type { PlaceTable } from './placement.js';
@@ -33,6 +37,7 @@ export type KeeperState =
   | 'opened'
   | 'recovering'
   | 'running'
+  | 'parked'
   | 'restarting'
   | 'lost'
   | 'failed'
@@ -62,6 +67,9 @@ export interface KeeperListener {
   onChange(keeper: PartitionKeeper): void;
   onEvent(keeper: PartitionKeeper, event: ActorEvent): void;
   onRecovered(keeper: PartitionKeeper, recovered: RecoveredActor): void;
+  onParked(keeper: PartitionKeeper): void;
+  /** It serves again, `parkedMs` after the beginning of the barrier that took it away. */
+  onResumed(keeper: PartitionKeeper, resumed: ResumedActor, parkedMs: number): void;
   onRestart(keeper: PartitionKeeper, error: unknown, delayMs: number): void;
   /** It can't go on: no restart would help, or there were too many. */
   onFailed(keeper: PartitionKeeper, error: unknown): void;
@@ -87,6 +95,10 @@ export class PartitionKeeper {
   #run: ActorRun | undefined;
   #place: number | undefined;
   #inherited: CommitInDoubt | undefined;
+  /** From the barrier that takes the partition away until it comes back, or for good. */
+  #parking: Parking | undefined;
+  /** A resumption without a word to the log, which is short. */
+  #resuming: Promise<void> = Promise.resolve();
   #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
   #outcome: ClosedActor['outcome'] = 'dropped';
 
@@ -138,7 +150,17 @@ export class PartitionKeeper {
   }
 
   get epoch(): number | undefined {
-    return this.#run?.spec.epoch;
+    return this.#run?.epoch;
+  }
+
+  /** Not ours, and ready to serve again. */
+  get parked(): boolean {
+    return this.#state === 'parked' && this.#parking !== undefined && !this.stopped;
+  }
+
+  /** Not ours, and not yet parked. */
+  get leaving(): boolean {
+    return this.#state !== 'parked' && this.#parking !== undefined;
   }
 
   /** Ends the present incarnation from outside; it is restarted if that helps. */
@@ -146,10 +168,51 @@ export class PartitionKeeper {
     this.#run?.fail(error, restartable);
   }
 
+  /**
+   * The partition is revoked: a serving actor commits within the budget and is parked, anything else is stopped. Resolves
+   * to whether everything that was processed is committed.
+   */
+  async park(options: CloseOptions, membership: Membership): Promise<ClosedActor['outcome']> {
+    await this.#resuming;
+    if (this.parked) return 'committed';
+    const run = this.#run;
+    if (this.#state !== 'running' || run === undefined || this.stopped) return this.stop(options);
+    const { clock, options: resolved } = this.#environment;
+    const parking = new Parking(clock, membership);
+    this.#parking = parking;
+    if (!(await run.park(options))) return this.stop({ commit: false, budgetMs: 0 });
+    if (this.#stopping.signal.aborted) return this.stop(options);
+    this.#move('parked');
+    this.#listener.onParked(this);
+    parking.watch({
+      parkMs: resolved.parkMs,
+      directory: this.#hasFiles() ? run.spec.directory : undefined,
+      onOver: (why) => {
+        this.#endParking(why);
+      },
+    });
+    if (run.wanted) this.#endParking('another actor waits for its directory');
+    return 'committed';
+  }
+
+  /** The partition of a parked actor is ours again. */
+  resume(membership: Membership): void {
+    const parking = this.#parking;
+    const run = this.#run;
+    if (parking === undefined || run === undefined) return;
+    parking.end();
+    this.#parking = undefined;
+    if (isNext(parking.membership, membership)) {
+      const epoch = this.#environment.nextEpoch();
+      this.#resuming = this.#serveAgain(run, parking, () => run.resume({ epoch, verify: false }));
+    } else void this.#serveAgain(run, parking, () => this.#verify(run));
+  }
+
   /** Resolves when everything is released: whether all that was processed is committed. Idempotent. */
   async stop(options: CloseOptions): Promise<ClosedActor['outcome']> {
     if (!this.stopped) {
       this.#close = options;
+      this.#parking?.end();
       this.#stopping.abort();
       // Starts closing at once, also out of the middle of an open or a recovery.
       await this.#run?.close(options);
@@ -159,7 +222,7 @@ export class PartitionKeeper {
   }
 
   async setCacheBytes(bytes: number): Promise<void> {
-    if (this.#state !== 'running') return;
+    if (this.#state !== 'running' && this.#state !== 'parked') return;
     await this.#run?.api?.setCacheBytes(bytes);
   }
 
@@ -223,6 +286,9 @@ export class PartitionKeeper {
       onCommitted: () => {
         this.#backoff.reset();
       },
+      onWanted: () => {
+        if (this.parked) this.#endParking('another actor waits for its directory');
+      },
     });
   }
 
@@ -260,9 +326,64 @@ export class PartitionKeeper {
     return ending;
   }
 
+  /** Never rejects: an actor that can't be resumed ends, and the partition gets another one. */
+  async #serveAgain(run: ActorRun, parking: Parking, resume: () => Promise<ResumedActor>): Promise<void> {
+    try {
+      const resumed = await resume();
+      run.serve(resumed);
+      if (this.stopped) return;
+      this.#move('running');
+      this.#listener.onResumed(this, resumed, parking.durationMs);
+    } catch (error) {
+      run.fail(error);
+    }
+  }
+
+  async #verify(run: ActorRun): Promise<ResumedActor> {
+    await this.#expectSameTopics(run);
+    // Nothing is known of what it has before it; most have nothing.
+    return this.#environment.scheduler.run(0, this.#stopping.signal, () => {
+      this.#move('recovering');
+      return run.resume({ epoch: this.#environment.nextEpoch(), verify: true });
+    });
+  }
+
+  /** What an actor knows of a topic that was deleted and created again is worth nothing: it starts anew. */
+  async #expectSameTopics(run: ActorRun): Promise<void> {
+    const { inputs, changelog } = run.spec;
+    const known = changelog === undefined ? inputs : [...inputs, changelog];
+    const described = await this.#environment.log.topics.describe(known.map(({ topic }) => topic));
+    const other = known.find(({ topicId }, i) => described[i]?.topicId !== topicId);
+    if (other === undefined) return;
+    const restart = new PartitaError(
+      'ACTOR_RESTARTED',
+      `The topic ${other.topic} is another one than before ${run.spec.id.stream}-${this.partition} was parked.`,
+      { details: { ...run.spec.id, topic: other.topic } },
+    );
+    run.fail(restart, true);
+    throw restart;
+  }
+
+  /** It makes room; should the partition come back all the same, it is opened anew. */
+  #endParking(why: string): void {
+    const { logger } = this.#environment;
+    logger.debug({ stream: this.plan.stream, partition: this.partition, why }, 'A parked actor is closed.');
+    void this.stop({ commit: false, budgetMs: DISCARD_BUDGET_MS });
+  }
+
+  #hasFiles(): boolean {
+    return this.plan.changelog !== undefined && this.#environment.options.engine !== 'memory';
+  }
+
   /** Whether there is another incarnation after this ending; waits until its time. */
   async #goesOn(ending: RunEnding): Promise<boolean> {
     if (this.stopped) return false;
+    if (this.#parking !== undefined) {
+      // It ended without an owner: whoever is assigned the partition next opens it.
+      this.#parking.end();
+      this.#stopping.abort();
+      return false;
+    }
     const decision = decideRestart(ending.error, ending.restartable, this.#backoff);
     if (decision.kind === 'restart') {
       this.#move('restarting');

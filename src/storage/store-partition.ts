@@ -12,6 +12,7 @@ import { familyPrefix, storeKey } from '../codec/keys.js';
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
+import { wantedNote } from '../core/names.js';
 import { engineFactory } from './engines.js';
 import {
   FORMAT_VERSION,
@@ -306,7 +307,7 @@ export class StorePartition {
 
   async #destroy(): Promise<void> {
     const { directory, engine } = this.#options;
-    if (engine === 'memory') return this.#factory(engine).destroy(join(directory, engine));
+    if (engine === 'memory') return this.#factory(engine).destroy(directory);
     const found = await readFormatFile(directory);
     const kinds = new Set<EngineKind>([engine]);
     if (found !== undefined && found !== 'invalid') kinds.add(found.engine);
@@ -390,7 +391,7 @@ async function withLockPatience(options: OpenStorePartition, step: () => Promise
     attemptsMax: 32 + Math.ceil((2 * openBudgetMs) / LOCK_RETRY_MAX_MS),
   });
   const deadline = clock.monotonic() + openBudgetMs;
-  const note = `${directory}.wanted`;
+  const note = wantedNote(directory);
   let noted = false;
   try {
     for (;;) {
@@ -402,7 +403,8 @@ async function withLockPatience(options: OpenStorePartition, step: () => Promise
         const delay = backoff.next();
         const remaining = deadline - clock.monotonic();
         if (!isPartitaError(error, 'LOCKED') || delay === undefined || remaining <= 0) throw error;
-        noted ||= await leaveNote(note);
+        // Anew each time: whoever gives way, or finds an old one, takes it away.
+        noted = (await leaveNote(note)) || noted;
         await clock.sleep(Math.min(delay, remaining), signal);
       }
     }

@@ -14,8 +14,11 @@ import type {
   CloseOptions,
   CommandCall,
   OpenedActor,
+  ParkedActor,
   QueryCall,
   RecoveredActor,
+  ResumedActor,
+  ResumeOptions,
 } from './protocol.js';
 
 export class ActorHandle implements ActorApi {
@@ -60,6 +63,14 @@ export class ActorHandle implements ActorApi {
 
   stats(): Promise<ActorStats> {
     return this.#host.call('stats', this.#actor);
+  }
+
+  park(options: CloseOptions): Promise<ParkedActor> {
+    return this.#host.call('park', this.#actor, options);
+  }
+
+  resume(options: ResumeOptions): Promise<ResumedActor> {
+    return this.#host.call('resume', this.#actor, options);
   }
 
   close(options: CloseOptions): Promise<ClosedActor> {

@@ -45,6 +45,8 @@ export function serveHost(task: HostTask, makeHost: (log: SendLog) => ThreadHost
       query: (actor, call) => host.api(actor).query(call),
       setCacheBytes: (actor, bytes) => host.api(actor).setCacheBytes(bytes),
       stats: (actor) => host.api(actor).stats(),
+      park: (actor, options) => host.api(actor).park(options),
+      resume: (actor, options) => host.api(actor).resume(options),
       close: async (actor, options) => {
         const closed = await host.api(actor).close(options);
         host.remove(actor);

@@ -25,8 +25,11 @@ import type {
   CommandCall,
   OpenedActor,
   OutputSpec,
+  ParkedActor,
   QueryCall,
   RecoveredActor,
+  ResumedActor,
+  ResumeOptions,
 } from './protocol.js';
 import type { WireError } from './wire-error.js';
 
@@ -58,6 +61,8 @@ export interface HostMethods {
   query(actor: number, call: QueryCall): Promise<unknown>;
   setCacheBytes(actor: number, bytes: number): Promise<void>;
   stats(actor: number): Promise<ActorStats>;
+  park(actor: number, options: CloseOptions): Promise<ParkedActor>;
+  resume(actor: number, options: ResumeOptions): Promise<ResumedActor>;
   close(actor: number, options: CloseOptions): Promise<ClosedActor>;
   /** The host task ends and with it the thread; all actors must be closed. */
   drain(): void;

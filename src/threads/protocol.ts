@@ -113,6 +113,29 @@ export interface RecoveredActor {
   readonly durationMs: number;
 }
 
+/**
+ * `parked`: everything processed is committed and flushed, the database stays open and the cache warm. `dropped`: that
+ * was not possible, or not in time; the actor is closed.
+ */
+export interface ParkedActor {
+  readonly outcome: 'parked' | 'dropped';
+}
+
+export interface ResumeOptions {
+  /** What its chunks carry from here on. */
+  readonly epoch: number;
+  /** Somebody may have written meanwhile: the log is asked first. */
+  readonly verify: boolean;
+}
+
+/**
+ * `unchanged`: nobody can have written, the log was not asked. `verified`: the log says that nobody has; the cache was
+ * kept. `recovered`: somebody has, or may have; the cache was dropped and the state recovered.
+ */
+export interface ResumedActor extends RecoveredActor {
+  readonly how: 'unchanged' | 'verified' | 'recovered';
+}
+
 /** `accepted: false`: stale epoch or not the next position; nothing of it was processed. */
 export interface ChunkDone {
   readonly accepted: boolean;
@@ -166,6 +189,13 @@ export interface ActorApi {
   query(call: QueryCall): Promise<unknown>;
   setCacheBytes(bytes: number): Promise<void>;
   stats(): Promise<ActorStats>;
+  /**
+   * Takes nothing more, drops what has not started, commits within the budget, and keeps database and cache. An actor that
+   * is not running, or can't commit in time, is closed.
+   */
+  park(options: CloseOptions): Promise<ParkedActor>;
+  /** A parked actor serves again, as after `recover`. If it rejects, the actor is closed. */
+  resume(options: ResumeOptions): Promise<ResumedActor>;
   /** Idempotent; releases the database. */
   close(options: CloseOptions): Promise<ClosedActor>;
 }

@@ -8,6 +8,7 @@ import { startJob } from '../support/oracle-job.js';
 import type { Policy } from '../support/oracle-model.js';
 import { runOracle, seeds } from '../support/oracle-run.js';
 import { OneThread } from '../support/one-thread.js';
+import { WatchedLog } from '../support/watched-log.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const POLICIES: readonly Policy[] = ['fail', 'skip', 'dead-letter', 'decide'];
@@ -17,6 +18,7 @@ for (const seed of seeds(16))
     const random = seededRandom(seed);
     const thread = new OneThread(random);
     const log = await EmbeddedLog.open({ clock: thread.clock, backgroundMs: 0 });
+    const watched = new WatchedLog(log);
     const policy = POLICIES[seed % POLICIES.length]!;
     const guarantee = random.chance(0.7) ? 'exactly-once' : 'at-least-once';
     const workers = random.between(1, 3);
@@ -36,8 +38,18 @@ for (const seed of seeds(16))
       { policy, guarantee, keys, steps: 40 },
       {
         log,
-        start: () => startJob(job, thread.environment),
+        start: () => {
+          watched.withheld = 0;
+          return startJob({ ...job, log: watched }, thread.environment);
+        },
+        deaf: () => !watched.told || watched.withheld > 0,
+        join: () => {
+          if (random.chance(0.4)) watched.withheld = 1;
+          const apart = random.chance(0.5) ? 'beside' : job.stateDir;
+          return startJob({ ...job, stateDir: apart }, thread.environment);
+        },
         pause: (ms) => thread.drive(thread.clock.sleep(ms)),
+        breathe: () => thread.clock.sleep(5),
         drive: (promise) => thread.drive(promise),
         wipe: async () => {
           thread.wipe();

@@ -37,7 +37,10 @@ for (const seed of seeds(6)) {
       {
         log,
         start: () => startJob(job),
+        join: () => startJob({ ...job, stateDir: random.chance(0.5) ? join(stateDir, 'beside') : stateDir }),
         pause: (ms) => sleep(ms),
+        deaf: () => false,
+        breathe: () => sleep(5),
         drive: (promise) => promise,
         wipe: () => rm(stateDir, { recursive: true, force: true }),
         killThread: async ({ streams: { oracle } }) => {

@@ -142,6 +142,26 @@ export class ActorHarness {
     return recovered;
   }
 
+  /** The parked actor serves again, in the next epoch. */
+  async resume(verify: boolean): ReturnType<PartitionActor['resume']> {
+    const resumed = await this.actor.resume({ epoch: ++this.#epoch, verify });
+    for (const { topic, offset } of resumed.positions) this.#next.set(topic, offset);
+    return resumed;
+  }
+
+  /** Leaves the present, parked actor alone, so that `boot` makes another one beside it. */
+  setAside(): { takeUp(): void } {
+    const { actor } = this;
+    const uplink = this.#uplink;
+    this.#uplink = undefined;
+    return {
+      takeUp: () => {
+        this.actor = actor;
+        this.#uplink = uplink;
+      },
+    };
+  }
+
   /** Feeds one topic to its end, then reports it empty. Resolves when all of it is processed. */
   async feed(topic: string, maxBytes = 1 << 20): Promise<void> {
     await Promise.all(await this.deliver(topic, maxBytes));

@@ -21,7 +21,7 @@ export class OneThread {
   readonly clock = new ManualClock(1_767_225_600_000);
   readonly environment: ManagerEnvironment;
   readonly #engines = new KeptEngines();
-  #places: LocalPlaces | undefined;
+  readonly #places: LocalPlaces[] = [];
 
   constructor(random: SeededRandom) {
     this.environment = {
@@ -29,7 +29,7 @@ export class OneThread {
       random: () => random.next(),
       importProcessor,
       places: async ({ workers }) => {
-        this.#places = new LocalPlaces(workers, (spec, uplink) => {
+        const places = new LocalPlaces(workers, (spec, uplink) => {
           const api = new PartitionActor(spec, uplink, {
             clock: this.clock,
             logger: silentLogger,
@@ -41,14 +41,15 @@ export class OneThread {
           };
           return { api, abandon };
         });
-        return this.#places;
+        this.#places.push(places);
+        return places;
       },
     };
   }
 
-  /** Ends a place as a thread's death would. */
+  /** Ends a place of each manager as a thread's death would. */
   async kill(place: number): Promise<void> {
-    await this.#places?.end(place, 'killed by the test');
+    for (const places of this.#places) await places.end(place, 'killed by the test');
   }
 
   /** The databases are gone; none may be open. */

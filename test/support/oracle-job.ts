@@ -1,6 +1,6 @@
 /** One job of the threaded oracle tests: a manager over the oracle's processor, started, crashed and started again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EmbeddedLog, EngineKind, StateManager } from '../../src/index.js';
+import type { EmbeddedLog, EngineKind, LogFactory, StateManager } from '../../src/index.js';
 import { processorAt, StateManager as Manager } from '../../src/index.js';
 import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
 import type { Dump } from '../fixtures/oracle.js';
@@ -8,7 +8,7 @@ import type oracle from '../fixtures/oracle-fail.js';
 import type { Policy, RawRecord } from './oracle-model.js';
 
 export interface JobOptions {
-  readonly log: EmbeddedLog;
+  readonly log: LogFactory;
   readonly stateDir: string;
   readonly policy: Policy;
   readonly workers: number;

@@ -1,9 +1,9 @@
 /**
  * One random run of the whole runtime against the plain loop: records in portions, commands, dying threads, restarts with
- * state kept and wiped. Whether the runtime has threads and a real clock is the world's affair.
+ * state kept and wiped, a second member that comes and goes. Whether the runtime has threads and a real clock is the world's affair.
  */
 import assert from 'node:assert/strict';
-import { isPartitaError, type EmbeddedLog } from '../../src/index.js';
+import { isPartitaError, type EmbeddedLog, type ErrorCode } from '../../src/index.js';
 import { readAll, settled, type Job } from './oracle-job.js';
 import {
   assertSuperset,
@@ -22,7 +22,13 @@ const SETTLE_MS = 20_000;
 export interface World {
   readonly log: EmbeddedLog;
   start(): Promise<Job>;
+  /** A second member of the group, with databases of its own or (if it can) the same ones. */
+  join(): Promise<Job>;
   pause(ms: number): Promise<void>;
+  /** The first member has missed an assignment: until the next one its partitions don't answer. */
+  deaf(): boolean;
+  /** A moment, within what is driven. */
+  breathe(): Promise<void>;
   /** Awaits what may need the clock to move. */
   drive<T>(promise: Promise<T>): Promise<T>;
   killThread(job: Job): Promise<void>;
@@ -44,17 +50,29 @@ export async function runOracle(random: SeededRandom, options: RunOptions, world
     await log.createTopic({ topic, partitions: PARTITIONS });
   const adjusted = new Map<string, number>();
   let job = await world.drive(world.start());
+  let peer: Job | undefined;
+  const stopPeer = async (): Promise<void> => {
+    await world.drive(peer?.stop() ?? Promise.resolve());
+    peer = undefined;
+  };
   for (let step = 0; step < steps; step++) {
     await log.produce('events', randomEvents(random, policy, random.between(1, 400), keys));
     await world.pause(random.between(0, 15));
-    if (random.chance(0.3)) await world.drive(adjust(job, random, keys, adjusted));
+    if (random.chance(0.3) && !world.deaf())
+      await world.drive(adjust([job, peer], random, keys, adjusted, world));
     if (random.chance(0.12)) await world.killThread(job);
+    if (random.chance(0.15)) {
+      if (peer === undefined) peer = await world.drive(world.join());
+      else await stopPeer();
+    }
     if (random.chance(0.07)) {
+      await stopPeer();
       await world.drive(job.stop());
       if (random.chance(0.5)) await world.wipe();
       job = await world.drive(world.start());
     }
   }
+  await stopPeer();
   const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
   const dumps = await world.drive(settled(job, expected.processed, SETTLE_MS, (ms) => world.pause(ms)));
   await world.drive(job.stop());
@@ -91,28 +109,36 @@ async function assertOutputs(
   assert.deepEqual(new Map([...counts].sort(byKey)), new Map([...adjusted].sort(byKey)));
 }
 
-/** A command that adds one, until it is acknowledged; and one that is refused. */
+/** A command that adds one, until whoever owns its key acknowledges it; and one that is refused. */
 async function adjust(
-  job: Job,
+  jobs: readonly (Job | undefined)[],
   random: SeededRandom,
   keys: number,
   adjusted: Map<string, number>,
+  world: World,
 ): Promise<void> {
   const key = `key-${random.below(keys)}`;
   const expected = (adjusted.get(key) ?? 0) + 1;
+  const members = jobs.filter((job) => job !== undefined);
   for (let attempt = 0; ; attempt++)
     try {
-      assert.equal(await job.streams.oracle.command('adjust', { key, args: [1] }), expected);
+      const { oracle } = members[attempt % members.length]!.streams;
+      assert.equal(await oracle.command('adjust', { key, args: [1] }), expected);
       break;
     } catch (error) {
-      // Its actor restarted under it: it was not applied, so it may be sent again.
-      if (!isPartitaError(error, 'ACTOR_RESTARTED') || attempt === 20) throw error;
-      assert.equal(error.details['outcome'], 'notApplied');
+      if (attempt === 200) throw error;
+      // The other member has it, or its actor restarted under it: it was not applied, so it may be sent again.
+      if (isPartitaError(error, 'PARTITION_NOT_OWNED')) {
+        if (attempt % members.length === members.length - 1) await world.breathe();
+      } else if (isPartitaError(error, 'ACTOR_RESTARTED')) {
+        assert.equal(error.details['outcome'], 'notApplied');
+      } else throw error;
     }
   adjusted.set(key, expected);
-  await assert.rejects(
-    job.streams.oracle.command('refuse', { key }),
-    (error: unknown) => isPartitaError(error, 'HANDLER_FAILED') || isPartitaError(error, 'ACTOR_RESTARTED'),
+  await assert.rejects(members[0]!.streams.oracle.command('refuse', { key }), (error: unknown) =>
+    ['HANDLER_FAILED', 'ACTOR_RESTARTED', 'PARTITION_NOT_OWNED'].some((code) =>
+      isPartitaError(error, code as ErrorCode),
+    ),
   );
 }
 

@@ -69,7 +69,7 @@ function int16(value: number): Buffer {
 }
 
 /** A fetch answer of version 11, each partition below a topic of its own. */
-function encodeAnswer(partitions: readonly PartitionAnswer[], errorCode = 0): Buffer {
+export function encodeAnswer(partitions: readonly PartitionAnswer[], errorCode = 0): Buffer {
   const parts = [int32(0), int16(errorCode), int32(0), int32(partitions.length)];
   for (const { topic, partition, error = 'NONE', end = 0, ...one } of partitions) {
     const { lastStable = end, aborted = [], bytes = Buffer.alloc(0) } = one;

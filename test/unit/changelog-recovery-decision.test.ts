@@ -5,10 +5,13 @@ import {
   decidePositions,
   decideReplay,
   decideStatelessPositions,
+  isUntouched,
+  samePositions,
   type InputFacts,
   type LocalState,
   type PositionPolicies,
 } from '../../src/changelog/recovery-decision.js';
+import type { PartitionBounds } from '../../src/core/log-types.js';
 import type { CheckpointRecord } from '../../src/changelog/checkpoint-record.js';
 
 const DAY_MS = 86_400_000;
@@ -61,6 +64,43 @@ describe('where replay begins', () => {
       const decision = decideReplay(state, range, facts);
       assert.deepEqual([decision.kind, decision.from], [kind, from]);
     });
+});
+
+describe('whether somebody has written while an actor was parked', () => {
+  const local = (over: Partial<LocalState> = {}): LocalState => ({
+    offset: 10,
+    appendTime: 0,
+    mismatch: undefined,
+    ...over,
+  });
+  const rows: readonly [string, LocalState, PartitionBounds, boolean][] = [
+    ['only the marker of its own transaction follows', local(), bounds(0, 12), true],
+    ['nothing follows: its last replayed page ended with the marker', local(), bounds(0, 11), true],
+    ['compaction has moved the log start, not beyond what it holds', local(), bounds(11, 12), true],
+    ['a transaction of one record and its marker follows its own', local(), bounds(0, 14), false],
+    ['a transaction follows a replayed page', local(), bounds(0, 13), false],
+    ['the changelog ends before what it holds', local(), bounds(0, 10), false],
+    ['the log start has passed what it holds', local(), bounds(12, 12), false],
+    ['it holds nothing', local({ offset: -1 }), bounds(0, 0), false],
+    ['its files are of another changelog', local({ mismatch: 'another topic' }), bounds(0, 12), false],
+    ['somebody’s transaction is open', local(), { start: 0, lastStable: 11, end: 12 }, false],
+  ];
+  for (const [name, state, range, untouched] of rows)
+    it(name, () => {
+      assert.equal(isUntouched(state, range), untouched);
+    });
+
+  it('positions are the same only of the same topics at the same offsets', () => {
+    const at = (offset: number, topicId = 'id') => ({
+      a: { topicId: 'a', offset: 1 },
+      b: { topicId, offset },
+    });
+    assert.equal(samePositions(at(3), at(3)), true);
+    assert.equal(samePositions(at(3), at(4)), false);
+    assert.equal(samePositions(at(3), at(3, 'recreated')), false);
+    assert.equal(samePositions(at(3), { a: { topicId: 'a', offset: 1 } }), false);
+    assert.equal(samePositions({ a: { topicId: 'a', offset: 1 } }, at(3)), false);
+  });
 });
 
 describe('which positions hold', () => {

@@ -53,6 +53,7 @@ describe('options of kafka()', () => {
     assert.equal(kafkajs.errorType(0), 'NONE');
     assert.equal(kafkajs.errorType(3), 'UNKNOWN_TOPIC_OR_PARTITION');
     assert.equal(kafkajs.errorType(88), 'UNSTABLE_OFFSET_COMMIT');
-    assert.equal(kafkajs.errorType(120), 'UNKNOWN_120');
+    assert.equal(kafkajs.errorType(120), 'TRANSACTION_ABORTABLE');
+    assert.equal(kafkajs.errorType(999), 'UNKNOWN_999');
   });
 });

@@ -5,7 +5,11 @@ import { ManualClock, systemClock } from '../../src/core/clock.js';
 import { isPartitaError, PartitaError, type ErrorCode } from '../../src/core/errors.js';
 import type { TopicPartition } from '../../src/core/log-types.js';
 import type { FetchedChunk, GroupSession } from '../../src/log/log-client.js';
-import { acquireDirectory, heldDirectories } from '../../src/manager/directory-registry.js';
+import {
+  acquireDirectory,
+  heldDirectories,
+  type HeldDirectory,
+} from '../../src/manager/directory-registry.js';
 import { PartitionCalls } from '../../src/manager/partition-calls.js';
 import { PartitionRouter } from '../../src/manager/partition-router.js';
 import { RecoveryScheduler } from '../../src/manager/recovery-scheduler.js';
@@ -304,14 +308,14 @@ test('who gives up waiting for its recovery takes no turn from others', async ()
 
 test('a directory has one holder in the process; the next waits for it, within its budget', async () => {
   const { signal } = new AbortController();
-  const take = (budgetMs: number): Promise<() => void> =>
+  const take = (budgetMs: number): Promise<HeldDirectory> =>
     acquireDirectory('/nowhere/db', { holder: 'test', budgetMs, clock: systemClock, signal });
-  const release = await take(0);
+  const held = await take(0);
   await assert.rejects(take(20), code('LOCKED'));
   const next = take(1_000);
-  release();
-  release();
-  (await next)();
+  held.release();
+  held.release();
+  (await next).release();
   const abort = new AbortController();
   const again = await take(0);
   const waiting = acquireDirectory('/nowhere/../nowhere/db', {
@@ -322,7 +326,29 @@ test('a directory has one holder in the process; the next waits for it, within i
   });
   abort.abort();
   await assert.rejects(waiting, code('CALL_ABORTED'));
-  again();
+  again.release();
+  assert.deepEqual(heldDirectories(), []);
+});
+
+test('a holder is told that somebody waits, and may give way at once', async () => {
+  const { signal } = new AbortController();
+  const options = { holder: 'test', budgetMs: 1_000, clock: systemClock, signal };
+  let told = 0;
+  const held = await acquireDirectory('/nowhere/db', { ...options, onWanted: () => told++ });
+  assert.equal(held.wanted, false);
+  const next = acquireDirectory('/nowhere/db', options);
+  assert.equal(told, 1);
+  assert.equal(held.wanted, true);
+  held.release();
+  (await next).release();
+  // One that gives way in the very moment in which it is asked.
+  const yielding = await acquireDirectory('/nowhere/db', {
+    ...options,
+    onWanted: () => {
+      yielding.release();
+    },
+  });
+  (await acquireDirectory('/nowhere/db', options)).release();
   assert.deepEqual(heldDirectories(), []);
 });
 

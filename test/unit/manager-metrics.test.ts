@@ -17,11 +17,13 @@ function emitAll(events: Emitter<ManagerEvents>): void {
   events.emit('recovered', { ...at, ...recovery });
   events.emit('checkpoint', { ...at, number: 1, records: 10, bytes: 100, durationMs: 2, reason: 'interval' });
   events.emit('checkpoint', { ...at, number: 2, records: 5, bytes: 50, durationMs: 4, reason: 'interval' });
+  events.emit('parked', at);
+  events.emit('resumed', { ...at, how: 'unchanged', parkedMs: 12 });
   events.emit('skipped', { ...at, topic, offset: 4, error: new Error('bad') });
   events.emit('restarting', { ...at, error: new Error('oh'), delayMs: 1 });
 }
 
-test('checkpoints, recoveries, skips and restarts add up per partition', () => {
+test('checkpoints, recoveries, parkings, skips and restarts add up per partition', () => {
   const events = new Emitter<ManagerEvents>();
   const metrics = new MemoryMetrics();
   recordMetrics(events, metrics);
@@ -31,6 +33,8 @@ test('checkpoints, recoveries, skips and restarts add up per partition', () => {
   assert.equal(metrics.value('partita_checkpoints_total', labels), 2);
   assert.equal(metrics.value('partita_changelog_bytes_total', labels), 150);
   assert.deepEqual(metrics.summary('partita_checkpoint_ms', labels), { count: 2, sum: 6, min: 2, max: 4 });
+  assert.equal(metrics.value('partita_parked_total', labels), 1);
+  assert.deepEqual(metrics.summary('partita_parked_ms', labels), { count: 1, sum: 12, min: 12, max: 12 });
   assert.equal(metrics.value('partita_skipped_records_total', labels), 1);
   assert.equal(metrics.value('partita_restarts_total', labels), 1);
   assert.equal(metrics.value('partita_restored_records_total', labels), 40);

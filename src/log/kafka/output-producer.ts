@@ -18,7 +18,7 @@ import {
   toPartitaError,
 } from './kafka-errors.js';
 import { OutputCall, OutputLane, type OutputEntry } from './output-lane.js';
-import { callAborted, OutputRoom } from './output-room.js';
+import { callAborted, OutputRoom, type RoomBounds } from './output-room.js';
 import { produceError, sealedBatches, type SealedBatch } from './sealed-batches.js';
 import { produceRequest } from './wire/produce.js';
 import { initProducerIdRequest, type ProducerEpoch } from './wire/transactions.js';
@@ -43,7 +43,7 @@ interface Desk {
 
 export class KafkaOutputProducer implements OutputProducer {
   readonly #cluster: Cluster;
-  readonly #room = new OutputRoom(ROOM);
+  readonly #room: OutputRoom;
   readonly #lanes = new Map<string, OutputLane>();
   readonly #desks = new Map<number, Desk>();
   readonly #requests = new Set<Promise<void>>();
@@ -51,8 +51,9 @@ export class KafkaOutputProducer implements OutputProducer {
   /** The id that partitions share until one of them fails. */
   #sharedId: Promise<ProducerEpoch> | undefined;
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, room: RoomBounds = ROOM) {
     this.#cluster = cluster;
+    this.#room = new OutputRoom(room);
   }
 
   async produce(

@@ -11,6 +11,11 @@ interface Waiter {
   refuse(error: Error): void;
 }
 
+export interface RoomBounds {
+  readonly bytesMax: number;
+  readonly batchesMax: number;
+}
+
 export class OutputRoom {
   readonly #bytesMax: number;
   readonly #batchesMax: number;
@@ -18,7 +23,7 @@ export class OutputRoom {
   #batches = 0;
   #waiting: Waiter[] = [];
 
-  constructor(bounds: { readonly bytesMax: number; readonly batchesMax: number }) {
+  constructor(bounds: RoomBounds) {
     this.#bytesMax = bounds.bytesMax;
     this.#batchesMax = bounds.batchesMax;
   }

@@ -142,7 +142,7 @@ export class TransactionAppend {
     }
   }
 
-  #leader({ topic, partition }: TopicPartition, bounds: CallBounds): number | Promise<number> {
+  async #leader({ topic, partition }: TopicPartition, bounds: CallBounds): Promise<number> {
     const at = { topic, partition };
     return (
       this.#cluster.leaderOf(at) ??

@@ -10,7 +10,7 @@ import type { Cluster } from './cluster.js';
 import { TransactionAppend, type Sequences } from './transaction-append.js';
 import {
   answeredType,
-  throwIfAborted,
+  givenUpError,
   verdictOf,
   type CallBounds,
   type TransactionCalls,
@@ -76,23 +76,19 @@ export class TransactionAttempt {
   /** Rejects when time is over, or the producer was closed, whatever is still under way. */
   async #inTime<T>(step: Promise<T>): Promise<T> {
     const { signal } = this.#options;
-    const what = `The transaction of ${this.#calls.transactionalId}`;
-    let onAbort: (() => void) | undefined;
+    const ended = new AbortController();
     const givenUp = new Promise<never>((_, reject) => {
-      onAbort = () => {
-        try {
-          throwIfAborted(signal);
-        } catch (error) {
-          reject(error);
-        }
+      const onAbort = (): void => {
+        reject(givenUpError(signal));
       };
-      signal.addEventListener('abort', onAbort, { once: true });
       if (signal.aborted) onAbort();
+      signal.addEventListener('abort', onAbort, { signal: ended.signal });
     });
     try {
+      const what = `The transaction of ${this.#calls.transactionalId}`;
       return await this.#deadline.race(Promise.race([step, givenUp]), what);
     } finally {
-      signal.removeEventListener('abort', onAbort!);
+      ended.abort();
     }
   }
 

@@ -222,9 +222,13 @@ class Patience {
   }
 }
 
-/** The signal's reason, as sleeping rejects with it. */
 export function throwIfAborted(signal: AbortSignal): void {
-  if (signal.aborted) throw new PartitaError('CALL_ABORTED', 'It was given up.', { cause: signal.reason });
+  if (signal.aborted) throw givenUpError(signal);
+}
+
+/** As a sleep that the signal has ended rejects. */
+export function givenUpError(signal: AbortSignal): PartitaError {
+  return new PartitaError('CALL_ABORTED', 'The transaction was given up.', { cause: signal.reason });
 }
 
 function asError(error: unknown): Error {

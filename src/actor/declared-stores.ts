@@ -1,0 +1,71 @@
+/**
+ * What a processor's declaration says about its config and stores, against what an actor was given and what its database
+ * holds. Pure but for the warning; the stores themselves are `state/state-store.ts`.
+ */
+import {
+  decodeCheckpointRecord,
+  type CheckpointRecord,
+  type StoreForm,
+} from '../changelog/checkpoint-record.js';
+import { PartitaError } from '../core/errors.js';
+import type { AnyDefinition } from '../processor/define-processor.js';
+import type { Serde } from '../processor/serde.js';
+import { traitsOf } from '../processor/serde.js';
+import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
+
+/** @throws PartitaError INVALID_OPTIONS */
+export function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown {
+  if (definition.config === undefined) return spec.config;
+  try {
+    return definition.config.parse(spec.config);
+  } catch (cause) {
+    throw new PartitaError('INVALID_OPTIONS', `The config of the stream ${spec.id.stream} is not valid.`, {
+      cause,
+    });
+  }
+}
+
+/** What stands in the checkpoint record about the declared stores. */
+export function storeForms(definition: AnyDefinition): CheckpointRecord['stores'] {
+  return Object.fromEntries(
+    Object.entries(definition.stores ?? {}).map(([name, declared]) => {
+      const { kind, key, value } = declared as unknown as {
+        readonly kind: string;
+        readonly key: Serde<unknown>;
+        readonly value: Serde<unknown>;
+      };
+      return [name, { kind, key: traitsOf(key).name, value: traitsOf(value).name }];
+    }),
+  );
+}
+
+/**
+ * A store that is not declared any more is kept, with a warning.
+ * @throws PartitaError STORE_INCOMPATIBLE for one that is declared as another kind, or with other serdes
+ */
+export function checkStores(
+  checkpointRecord: Uint8Array | undefined,
+  declared: Readonly<Record<string, StoreForm>>,
+  spec: ActorSpec,
+  uplink: ActorUplink,
+): void {
+  if (checkpointRecord === undefined) return;
+  const { stream } = spec.id;
+  const where = `${stream}-${String(spec.id.partition)}`;
+  const { stores } = decodeCheckpointRecord(checkpointRecord, where);
+  for (const [name, stored] of Object.entries(stores)) {
+    const now = declared[name];
+    if (now === undefined)
+      uplink.event({
+        type: 'warning',
+        message: `The store ${name} of ${where} is not declared any more; its entries are kept.`,
+        details: { stream, store: name },
+      });
+    else if (now.kind !== stored.kind || now.key !== stored.key || now.value !== stored.value)
+      throw new PartitaError(
+        'STORE_INCOMPATIBLE',
+        `The store ${name} of ${where} holds ${stored.kind} (${stored.key} → ${stored.value}) and is declared as ${now.kind} (${now.key} → ${now.value}); give the changed store another name.`,
+        { details: { stream, store: name } },
+      );
+  }
+}
