@@ -114,6 +114,6 @@ export class InputLane {
     this.#loaded = false;
     this.#expected = this.position;
     this.headFetch = -1;
-    this.endFetch = -1;
+    this.endAsOf = -1;
   }
 }
