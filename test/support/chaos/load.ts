@@ -19,6 +19,7 @@ const CATCH_UP_MS_MAX = 1_000;
 /** One record of the compacted input for so many of the other one. */
 const EVENTS_PER_PROFILE = 8;
 const PROFILE_KEYS = 40;
+const SEND_RETRIES_MAX = 150;
 const STOP_BUDGET_MS = 60_000;
 
 export class ChaosLoad {
@@ -33,6 +34,7 @@ export class ChaosLoad {
   readonly #producer: Producer;
   readonly #abort = new AbortController();
   #running: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
 
   constructor(options: LoadOptions) {
     this.#options = options;
@@ -42,8 +44,8 @@ export class ChaosLoad {
       brokers: [...options.brokers],
       logLevel: logLevel.NOTHING,
       requestTimeout: 10_000,
-      // It never gives up; `stop` has the bound.
-      retry: { retries: Number.MAX_SAFE_INTEGER, initialRetryTime: 50, maxRetryTime: 500 },
+      // Longer than any outage that is planned, and an end if the broker never comes back.
+      retry: { retries: SEND_RETRIES_MAX, initialRetryTime: 50, maxRetryTime: 500 },
     });
     this.#producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
   }
@@ -54,8 +56,13 @@ export class ChaosLoad {
     this.#running.catch(onFailure);
   }
 
-  /** Ends after the batch in hand. */
-  async stop(): Promise<void> {
+  /** Ends after the batch in hand. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     this.#abort.abort();
     const bound = new AbortController();
     const late = sleep(STOP_BUDGET_MS, 'late', { signal: bound.signal }).catch(() => 'in time');

@@ -162,6 +162,10 @@ class ChaosRun {
       return await this.#summary(model, outputs, repeated);
     } finally {
       await this.#director.close();
+      // By now the broker is back, so that nothing goes on trying.
+      await this.#load.stop().catch((error: unknown) => {
+        this.#log(String(error));
+      });
       await this.#watch.stop();
     }
   }
