@@ -1,7 +1,7 @@
 /**
  * One incarnation of an actor, as the main thread sees it: from its directory and place through open, recover, serving and
- * parking to its close. Owns its uplink, its route and its directory, and gives each back whatever happens. Whether there is a
- * next incarnation is decided by `partition-keeper.ts`.
+ * parking to its close. Owns its uplink, its route and its directory, and gives each back whatever happens. Whether there
+ * is a next incarnation is decided by `partition-keeper.ts`.
  */
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
@@ -200,6 +200,11 @@ export class ActorRun {
     // Its commits are answered: what has not started waits for whoever serves next.
     this.#options.calls.settle(new Set());
     return true;
+  }
+
+  /** Serves, but commits nothing until the check has come out well. */
+  holdCommits(check: Promise<void>): void {
+    this.#uplink.holdCommits(check);
   }
 
   /** The parked actor again, to be served as after `recover`. */

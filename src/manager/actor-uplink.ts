@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
-import { PartitaError } from '../core/errors.js';
+import { describeError, PartitaError } from '../core/errors.js';
 import type {
   CommitOutcome,
   CommittedOffset,
@@ -56,6 +56,8 @@ export class PartitionUplink implements ActorUplink {
   readonly #underWay = new Set<Promise<unknown>>();
   #producer: TransactionalProducer | undefined;
   #retired = false;
+  /** What must come out well before the next commit. */
+  #held: Promise<void> | undefined;
   #inDoubt: CommitInDoubt | undefined;
   /** Handed to the log and not answered. */
   #committing: CommitInDoubt | undefined;
@@ -115,7 +117,20 @@ export class PartitionUplink implements ActorUplink {
     });
   }
 
+  /** No commit until the check has come out well; if it rejects, there is none any more. */
+  holdCommits(check: Promise<void>): void {
+    this.#held = check;
+    check.catch(() => undefined);
+  }
+
   async commit(request: ActorCommit): Promise<CommitOutcome> {
+    if (this.#held !== undefined)
+      try {
+        await this.#held;
+        this.#held = undefined;
+      } catch (error) {
+        return { kind: 'fenced', reason: describeError(error) };
+      }
     const producer = this.#producer;
     if (this.#retired || producer === undefined)
       return { kind: 'fenced', reason: `a later incarnation of ${this.#name()} has taken over` };

@@ -1,7 +1,7 @@
 /**
- * What the group says, and what becomes of it: assigned partitions get keepers, revoked ones are committed and
- * parked (or closed) under one budget, lost ones dropped. Owns the keepers and the calls of every partition. Fetched chunks pass through to
- * the router. It never asks the group for anything.
+ * What the group says, and what becomes of it: assigned partitions get keepers, revoked ones are committed and parked (or
+ * closed) under one budget, lost ones dropped. Owns the keepers and the calls of every partition. Fetched chunks pass
+ * through to the router. It never asks the group for anything.
  */
 import type { Clock } from '../core/clock.js';
 import type { Deadline } from '../core/deadline.js';
@@ -16,7 +16,12 @@ import type { ManagerEvents } from './events.js';
 import type { ResolvedOptions } from './options.js';
 import type { Membership } from './parking.js';
 import { PartitionCalls } from './partition-calls.js';
-import { PartitionKeeper, type KeeperEnvironment, type KeeperListener } from './partition-keeper.js';
+import {
+  PartitionKeeper,
+  type KeeperEnvironment,
+  type KeeperListener,
+  type TopicIds,
+} from './partition-keeper.js';
 import type { StreamPlan } from './stream-plan.js';
 
 export interface AssignmentListener {
@@ -116,7 +121,8 @@ export class GroupAssignment implements GroupMember {
     this.#assigned = true;
     const mine = this.#actorsOf(owned);
     this.#membership = { memberId: assignment.memberId, generation: assignment.generation };
-    for (const { plan, partition } of mine) this.#keep(plan, partition, this.#membership);
+    const topicIds = once(() => this.#topicIds());
+    for (const { plan, partition } of mine) this.#keep(plan, partition, this.#membership, topicIds);
     this.#rejectForeign(mine);
     this.#redivideCache();
     this.#options.emitter.emit('assigned', { partitions: owned });
@@ -209,13 +215,18 @@ export class GroupAssignment implements GroupMember {
 
   // ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #keep(plan: StreamPlan, partition: number, membership: Membership): void {
+  #keep(
+    plan: StreamPlan,
+    partition: number,
+    membership: Membership,
+    topicIds: () => Promise<TopicIds>,
+  ): void {
     const key = keyOf(plan.stream, partition);
     const previous = this.#keepers.get(key);
     const calls = this.calls(plan, partition);
     if (previous?.parked === true) {
       calls.admit();
-      previous.resume(membership);
+      previous.resume(membership, topicIds);
       return;
     }
     if (previous?.stopped === false && previous.state !== 'lost' && !previous.leaving) return;
@@ -231,6 +242,15 @@ export class GroupAssignment implements GroupMember {
       key,
       new PartitionKeeper(plan, partition, calls, this.#environment, this.#listener, before, previous?.place),
     );
+  }
+
+  /** Of all inputs and changelogs, with one question for all partitions. */
+  async #topicIds(): Promise<TopicIds> {
+    const topics = this.#options.plans.flatMap(({ inputs, changelog }) =>
+      [...inputs, ...(changelog === undefined ? [] : [changelog])].map(({ topic }) => topic),
+    );
+    const described = await this.#options.environment.log.topics.describe(topics);
+    return new Map(topics.map((topic, i) => [topic, described[i]?.topicId]));
   }
 
   #each(
@@ -403,6 +423,12 @@ export class GroupAssignment implements GroupMember {
         return;
     }
   }
+}
+
+/** The one answer of `ask`, which is called when somebody wants to know. */
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let answer: Promise<T> | undefined;
+  return () => (answer ??= ask());
 }
 
 function keyOf(stream: string, partition: number): string {

@@ -120,7 +120,7 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly advertise?: string;
   /** What becomes of the manager when a partition can't go on. @default 'failManager' */
   readonly onPartitionFailed?: 'failManager';
-  /** Creates output and dead-letter topics that don't exist. @default absent: they must exist */
+  /** Creates input, output and dead-letter topics that don't exist. @default absent: they must exist */
   readonly createTopics?: { readonly partitions: number; readonly replicationFactor?: number };
   /** Bound on `stop` without a deadline of its own. @default 30,000 */
   readonly stopDeadlineMs?: number;

@@ -62,6 +62,9 @@ export interface KeeperEnvironment {
   cacheBytes(): number;
 }
 
+/** Ids of topics by name; a topic that is not there has none. */
+export type TopicIds = ReadonlyMap<string, string | undefined>;
+
 export interface KeeperListener {
   /** A state has changed. */
   onChange(keeper: PartitionKeeper): void;
@@ -195,17 +198,22 @@ export class PartitionKeeper {
     return 'committed';
   }
 
-  /** The partition of a parked actor is ours again. */
-  resume(membership: Membership): void {
+  /** The partition of a parked actor is ours again. `topicIds`: by topic, as they are now. */
+  resume(membership: Membership, topicIds: () => Promise<TopicIds>): void {
     const parking = this.#parking;
     const run = this.#run;
     if (parking === undefined || run === undefined) return;
     parking.end();
     this.#parking = undefined;
-    if (isNext(parking.membership, membership)) {
+    const checked = this.#expectSameTopics(run, topicIds());
+    const unchanged = isNext(parking.membership, membership);
+    // Whether the topics are the same ones is learned while it serves, and before anything is committed.
+    if (unchanged) run.holdCommits(checked);
+    const resumed = this.#serveAgain(run, parking, async () => {
       const epoch = this.#environment.nextEpoch();
-      this.#resuming = this.#serveAgain(run, parking, () => run.resume({ epoch, verify: false }));
-    } else void this.#serveAgain(run, parking, () => this.#verify(run));
+      return unchanged ? run.resume({ epoch, verify: false }) : this.#verify(run, epoch, checked);
+    });
+    if (unchanged) this.#resuming = resumed;
   }
 
   /** Resolves when everything is released: whether all that was processed is committed. Idempotent. */
@@ -339,29 +347,32 @@ export class PartitionKeeper {
     }
   }
 
-  async #verify(run: ActorRun): Promise<ResumedActor> {
-    await this.#expectSameTopics(run);
+  async #verify(run: ActorRun, epoch: number, checked: Promise<void>): Promise<ResumedActor> {
+    await checked;
     // Nothing is known of what it has before it; most have nothing.
     return this.#environment.scheduler.run(0, this.#stopping.signal, () => {
       this.#move('recovering');
-      return run.resume({ epoch: this.#environment.nextEpoch(), verify: true });
+      return run.resume({ epoch, verify: true });
     });
   }
 
   /** What an actor knows of a topic that was deleted and created again is worth nothing: it starts anew. */
-  async #expectSameTopics(run: ActorRun): Promise<void> {
-    const { inputs, changelog } = run.spec;
-    const known = changelog === undefined ? inputs : [...inputs, changelog];
-    const described = await this.#environment.log.topics.describe(known.map(({ topic }) => topic));
-    const other = known.find(({ topicId }, i) => described[i]?.topicId !== topicId);
-    if (other === undefined) return;
-    const restart = new PartitaError(
-      'ACTOR_RESTARTED',
-      `The topic ${other.topic} is another one than before ${run.spec.id.stream}-${this.partition} was parked.`,
-      { details: { ...run.spec.id, topic: other.topic } },
-    );
-    run.fail(restart, true);
-    throw restart;
+  async #expectSameTopics(run: ActorRun, topicIds: Promise<TopicIds>): Promise<void> {
+    const { id, inputs, changelog } = run.spec;
+    try {
+      const now = await topicIds;
+      const known = changelog === undefined ? inputs : [...inputs, changelog];
+      const other = known.find(({ topic, topicId }) => now.get(topic) !== topicId);
+      if (other === undefined) return;
+      throw new PartitaError(
+        'ACTOR_RESTARTED',
+        `The topic ${other.topic} is another one than before ${id.stream}-${this.partition} was parked.`,
+        { details: { ...id, topic: other.topic } },
+      );
+    } catch (error) {
+      run.fail(error, true);
+      throw error;
+    }
   }
 
   /** It makes room; should the partition come back all the same, it is opened anew. */

@@ -59,7 +59,7 @@ async function planStream(
   environment: PlanEnvironment,
 ): Promise<StreamPlan> {
   const { stream, definition } = loaded;
-  const { inputs, descriptions } = await describeInputs(stream, definition, environment.topics);
+  const { inputs, descriptions } = await describeInputs(stream, definition, options, environment.topics);
   const partitions = descriptions[0]!.partitions;
   const replicationFactor = Math.max(...descriptions.map((description) => description.replicationFactor));
   // The longest of the stream's transactional ids must be within the log's limit too.
@@ -123,18 +123,23 @@ function checkTopicsAreUnshared(streams: readonly LoadedStream[]): void {
 async function describeInputs(
   stream: string,
   definition: AnyDefinition,
+  options: ResolvedOptions,
   topics: LogTopics,
 ): Promise<{ inputs: InputSpec[]; descriptions: TopicDescription[] }> {
   const declared = inputTopics(definition);
   const described = await topics.describe(declared.map(({ topic }) => topic));
   const inputs: InputSpec[] = [];
   const descriptions: TopicDescription[] = [];
+  // One that is created must fit those that are there.
+  const partitions = described.find((found) => found !== undefined)?.partitions;
   for (const [i, { input, topic }] of declared.entries()) {
-    const description = described[i];
+    const description = described[i] ?? (await createTopic(topic, options, topics, partitions));
     if (description === undefined)
-      throw new PartitaError('TOPIC_MISSING', `The topic ${topic}, an input of ${stream}, does not exist.`, {
-        details: { topic, stream, input },
-      });
+      throw new PartitaError(
+        'TOPIC_MISSING',
+        `The topic ${topic}, an input of ${stream}, does not exist; create it, or set createTopics.`,
+        { details: { topic, stream, input } },
+      );
     inputs.push({ input, topic, topicId: description.topicId });
     descriptions.push(description);
   }
@@ -157,15 +162,8 @@ async function describeOutput(
   options: ResolvedOptions,
   topics: LogTopics,
 ): Promise<OutputSpec> {
-  let [description] = await topics.describe([topic]);
-  if (description === undefined && options.createTopics !== undefined) {
-    const { partitions, replicationFactor } = options.createTopics;
-    description = await topics.ensure({
-      topic,
-      partitions,
-      ...(replicationFactor === undefined ? {} : { replicationFactor }),
-    });
-  }
+  const [existing] = await topics.describe([topic]);
+  const description = existing ?? (await createTopic(topic, options, topics));
   if (description === undefined)
     throw new PartitaError(
       'TOPIC_MISSING',
@@ -173,6 +171,22 @@ async function describeOutput(
       { details: { topic, stream, output } },
     );
   return { output, topic, partitions: description.partitions, limits: description.limits };
+}
+
+/** If that is asked for. */
+async function createTopic(
+  topic: string,
+  { createTopics }: ResolvedOptions,
+  topics: LogTopics,
+  partitions = createTopics?.partitions,
+): Promise<TopicDescription | undefined> {
+  if (createTopics === undefined || partitions === undefined) return undefined;
+  const { replicationFactor } = createTopics;
+  return topics.ensure({
+    topic,
+    partitions,
+    ...(replicationFactor === undefined ? {} : { replicationFactor }),
+  });
 }
 
 /** Only a policy that is data can be looked up beforehand; a function's topics are known when it names them. */

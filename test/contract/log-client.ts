@@ -427,6 +427,17 @@ export function logClientSuite(
         assert.deepEqual(values, ['0', '1', '2', '3']);
       });
 
+      test('what is given up before it is sent is not appended', async () => {
+        const topic = await newTopic();
+        const outputs = client.outputs();
+        const call = outputs.produce([batchOf(topic, 0, [['a', '1']])], { signal: AbortSignal.abort() });
+        await assert.rejects(call, (error) => isPartitaError(error, 'CALL_ABORTED'));
+        await outputs.produce([batchOf(topic, 0, [['a', '2']])], { signal: new AbortController().signal });
+        await outputs.close();
+        const values = (await readAll(client, { topic, partition: 0 })).map((record) => record.value);
+        assert.deepEqual(values, ['2']);
+      });
+
       test('an append to a topic that does not exist is refused', async () => {
         await assert.rejects(put('t-none', 0, [['a', '1']]), isTopicMissing);
       });

@@ -10,9 +10,10 @@ interface Given {
   readonly head?: number;
   /** The fetch that brought the head, or that found the topic at its end. */
   readonly fetch: number;
+  readonly asOf?: number;
 }
 
-function lane(topic: string, { head, fetch }: Given): InputLane {
+function lane(topic: string, { head, fetch, asOf = fetch - 1 }: Given): InputLane {
   const made = new InputLane({ input: topic, topic, topicId: topic }, 0, 0, true);
   const writer = new RecordBatchWriter();
   if (head !== undefined) writer.append(head, null, null);
@@ -21,7 +22,7 @@ function lane(topic: string, { head, fetch }: Given): InputLane {
   // A topic with a head has more behind it; one without is at its end as of this fetch.
   const lastStable = head === undefined ? 0 : 2;
   const rest = { epoch: 1, aborted: [], highWatermark: lastStable };
-  void made.push({ topic, bytes, from: 0, next, lastStable, fetch, ...rest });
+  void made.push({ topic, bytes, from: 0, next, lastStable, fetch, asOf, ...rest });
   return made;
 }
 
@@ -56,6 +57,15 @@ describe('among several inputs', () => {
       [{ head: 1, fetch: 5 }, { fetch: 6 }],
       false,
       'take a',
+    ],
+    [
+      'an empty one whose fetch was sent before the head had come holds it, though it came later',
+      [
+        { head: 1, fetch: 5 },
+        { fetch: 7, asOf: 4 },
+      ],
+      false,
+      'held by b',
     ],
     ['an empty one is waited for no longer than told', [{ head: 1, fetch: 5 }, { fetch: 1 }], true, 'take a'],
     ['nothing buffered is nothing to take', [{ fetch: 1 }, { fetch: 1 }], false, 'none'],

@@ -139,6 +139,24 @@ describe('the Kafka fetcher', () => {
     await fetcher.close();
   });
 
+  test('while a partition has been paused only for a moment, no broker sits on the poll of the others', async () => {
+    const states = [stateAt('t', 0), stateAt('t', 1)];
+    const { brokers, sink, fetcher } = await scene(oneBroker(2), states);
+    sink.onDeliver = (state) => (state.paused = state.id.partition === 0);
+    const end = { topic: 't', partition: 1, end: 0 };
+    await brokers.poll().answer({ ...t0, bytes: batch(0, 5), end: 9 }, end);
+    assert.equal(brokers.poll().request.maxWaitTime, 10);
+    await brokers.clock.advanceAsync(10);
+    states[0]!.paused = false;
+    await brokers.poll().answer(end);
+    assert.deepEqual(brokers.poll().asked.toSorted(), ['t/0@5', 't/1@0']);
+    await brokers.poll().answer({ ...t0, bytes: batch(5, 4), end: 9 }, end);
+    await brokers.clock.advanceAsync(1_100);
+    await brokers.poll().answer(end);
+    assert.equal(brokers.poll().request.maxWaitTime, 100);
+    await fetcher.close();
+  });
+
   test('batches that compaction has emptied move the position on', async () => {
     const { brokers, sink, fetcher } = await scene(oneBroker(), [stateAt('t', 0)]);
     await brokers.poll().answer({ ...t0, bytes: emptiedBatch(0, 4), end: 9 });

@@ -48,7 +48,10 @@ test('a note beside the directory ends a parking within a quarter of a second, a
     const { over } = parking(clock, join(stateDir, '3'));
     const look = async (): Promise<void> => {
       clock.advance(250);
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      // It has looked when the next look is set, or there is none.
+      const until = performance.now() + 5_000;
+      while (clock.pendingTimers === 1 && performance.now() < until)
+        await new Promise((resolve) => setTimeout(resolve, 2));
     };
     await look();
     await look();

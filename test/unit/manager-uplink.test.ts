@@ -44,3 +44,44 @@ test('a commit that is not answered when its actor has ended is in doubt, not un
   await commit;
   assert.deepEqual(acknowledged, [3]);
 });
+
+test('commits that are held until a check reach the log after it came out well, and never if it did not', async () => {
+  let commits = 0;
+  const producer = {
+    init: () => Promise.resolve(),
+    commitTransaction: () => {
+      commits++;
+      return Promise.resolve({ kind: 'committed', baseOffsets: [], lastOffsets: [] } as const);
+    },
+    close: () => Promise.resolve(),
+  };
+  const spec = { id: { stream: 's', partition: 0 }, group: 'g', inputs: [{ topic: 'in' }] };
+  const uplink = new PartitionUplink(spec as unknown as ActorSpec, {
+    log: { producer: () => producer } as unknown as LogClient,
+    session: { owns: () => Promise.resolve('yes') } as unknown as GroupSession,
+    outputs: () => ({}) as OutputProducer,
+    clock: new ManualClock(),
+    transactionTimeoutMs: 100,
+    sessionTimeoutMs: 100,
+    inherited: undefined,
+    listener: {
+      onCommitted: () => undefined,
+      onEvent: () => undefined,
+      onDecided: () => undefined,
+      onNotOwned: () => undefined,
+    },
+  });
+  await uplink.init();
+  const request = { batches: [], offsets: [], commands: [] };
+  let well: () => void = () => undefined;
+  uplink.holdCommits(new Promise((resolve) => (well = resolve)));
+  const commit = uplink.commit(request);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(commits, 0);
+  well();
+  assert.equal((await commit).kind, 'committed');
+  uplink.holdCommits(Promise.reject(new Error('another topic')));
+  assert.deepEqual(await uplink.commit(request), { kind: 'fenced', reason: 'another topic' });
+  assert.equal((await uplink.commit(request)).kind, 'fenced');
+  assert.equal(commits, 1);
+});

@@ -10,7 +10,9 @@ const BACKOFF = { firstMs: 20, maxMs: 1_000, attemptsMax: Infinity } as const;
 /** A broker gives one batch at least, however large (KIP-74); one that gave a part is asked for more, up to this. */
 const GROWN_BYTES_MAX = 256 << 20;
 /** So often what can't be decoded is asked for again. */
-export const UNDECODABLE_MAX = 5;
+const UNDECODABLE_MAX = 5;
+/** Who paused a partition that brought data just now has enough for the moment. */
+const SOON_BACK_MS = 1_000;
 
 export class FetchTrack {
   readonly state: FetchState;
@@ -28,6 +30,8 @@ export class FetchTrack {
   owes = false;
   /** Monotonic ms; not asked for before. */
   retryAt = 0;
+  /** Monotonic ms; when it last brought data. */
+  dataAt = -Infinity;
   #failedVersion: number | undefined;
   #undecodable = 0;
   readonly #maxBytesFirst: number;
@@ -44,6 +48,11 @@ export class FetchTrack {
     const { paused, position, version } = this.state;
     if (paused || position === undefined || this.stale || this.busy) return false;
     return this.retryAt <= nowMs && this.#failedVersion !== version;
+  }
+
+  /** Whether it will probably be resumed in a moment, and then should not wait for the end of a long poll. */
+  isSoonBack(nowMs: number): boolean {
+    return this.state.paused && nowMs - this.dataAt < SOON_BACK_MS;
   }
 
   /** Whether somebody waits to hear that it is at its end, so that no broker is to sit on the answer. */

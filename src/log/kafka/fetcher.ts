@@ -52,6 +52,8 @@ interface Asked extends TopicPartition {
 
 /** An answer that brings nothing within this time did not wait for anything. */
 const AT_ONCE_MS = 5;
+/** How long a poll may take while a partition has been paused only for a moment. */
+const SHORT_WAIT_MS = 10;
 const BOUNDS_BUDGET_MS = 1_000;
 
 export class KafkaFetcher implements PartitionFetcher {
@@ -129,11 +131,11 @@ export class KafkaFetcher implements PartitionFetcher {
     for (const loop of this.#loops.values()) loop.wake();
   }
 
-  /** What must not happen: the session is told, and nothing is fetched any more. */
+  /** What must not happen: the session is told, unless the client was closed, and nothing is fetched any more. */
   #fail(error: unknown): void {
     if (this.#isClosed) return;
     this.#end();
-    this.#sink.fatal(error);
+    if (!isPartitaError(error, 'LOG_CLOSED')) this.#sink.fatal(error);
   }
 
   get #purpose(): `fetch/${string}` {
@@ -227,7 +229,7 @@ export class KafkaFetcher implements PartitionFetcher {
     const { maxWaitMs, minBytes, maxBytes } = this.#cluster.options.fetch;
     const request: FetchRequest = {
       isolationLevel: 1,
-      maxWaitTime: asked.some(({ track }) => track.owesAtOnce) ? 0 : maxWaitMs,
+      maxWaitTime: Math.min(maxWaitMs, this.#waitMs(asked)),
       minBytes,
       maxBytes,
       topics: [...byTopic(asked)].map(([topic, partitions]) => ({
@@ -244,6 +246,14 @@ export class KafkaFetcher implements PartitionFetcher {
     if (type !== 'NONE')
       throw new BrokerAnswerError(type, `Broker ${loop.node} answered ${type} to a fetch.`);
     return answer;
+  }
+
+  /** A poll can't be called off: how long it may take, for the sake of those that can't wait. */
+  #waitMs(asked: readonly Asked[]): number {
+    if (asked.some(({ track }) => track.owesAtOnce)) return 0;
+    const now = this.#cluster.clock.monotonic();
+    for (const track of this.#tracks.values()) if (track.isSoonBack(now)) return SHORT_WAIT_MS;
+    return Infinity;
   }
 
   /** Hands on what came, in the order asked; whether anything did. */
@@ -290,6 +300,7 @@ export class KafkaFetcher implements PartitionFetcher {
     const asOf = overlapping ?? fetch - 1;
     track.owes = track.state.siblings.lastData > asOf;
     this.#delivered = fetch;
+    if (!isEmpty) track.dataAt = now;
     const bytes = copyOut(buffer, start, end);
     this.#sink.deliver(track.state, { bytes, from, next, aborted, lastStable, highWatermark, fetch, asOf });
     return true;
@@ -300,7 +311,7 @@ export class KafkaFetcher implements PartitionFetcher {
   /** The broker gave no answer, or none that can be understood. */
   #lost(loop: FetchLoop, asked: readonly Asked[], error: unknown): void {
     if (isPartitaError(error, 'LOG_CLOSED')) {
-      this.#end();
+      this.#fail(error);
       return;
     }
     const level = loop.failed() ? 'warn' : 'debug';
@@ -314,10 +325,7 @@ export class KafkaFetcher implements PartitionFetcher {
       if (loop.refused()) this.#giveUpAll(asked, error);
       return;
     }
-    for (const { track } of asked) {
-      track.retryAt = loop.retryAt;
-      this.#watch.look(track);
-    }
+    for (const { track } of asked) this.#watch.look(track);
   }
 
   #giveUpAll(asked: readonly Asked[], error: Error): void {

@@ -63,7 +63,7 @@ export class LeaderWatch {
     try {
       await cluster.metadata(topics, { ...ONE_TRY, signal });
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || isPartitaError(error, 'LOG_CLOSED')) throw error;
       // One topic that is refused holds no other one up.
       if (topics.length === 1) this.#failed(tracks, error);
       else
@@ -93,7 +93,7 @@ export class LeaderWatch {
     cluster.logger.debug({ err: error }, 'Looking for leaders is tried again.');
     for (const track of tracks) {
       track.retryLater(cluster.clock.monotonic());
-      if (!isPartitaError(error) || error.retryable || error.code === 'LOG_CLOSED') continue;
+      if (!isPartitaError(error) || error.retryable) continue;
       track.stale = false;
       onRefused(track, error);
     }

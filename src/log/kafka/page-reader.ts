@@ -17,20 +17,22 @@ import { copyOut, decodeFetch, wholeBatches, type FetchedPartition } from './wir
 const MAX_WAIT_MS = 0;
 /** A leader that has just begun may not know its end yet. */
 const EMPTY_BACKOFF = { firstMs: 5, maxMs: 200, attemptsMax: 8 } as const;
-const PAGE_BYTES_MAX = 1 << 30;
+const GROWN_BYTES_MAX = 256 << 20;
 
 export class PageReader {
-  readonly #cluster: Cluster;
-  readonly #offsets: OffsetsReader;
+  readonly #cluster: Pick<Cluster, 'clock' | 'errorType' | 'onLeader'>;
+  readonly #offsets: Pick<OffsetsReader, 'bounds'>;
 
-  constructor(cluster: Cluster, offsets: OffsetsReader) {
+  constructor(
+    cluster: Pick<Cluster, 'clock' | 'errorType' | 'onLeader'>,
+    offsets: Pick<OffsetsReader, 'bounds'>,
+  ) {
     this.#cluster = cluster;
     this.#offsets = offsets;
   }
 
   /** Rejects OFFSET_OUT_OF_RANGE with `bounds` in its details, TOPIC_MISSING, RECORD_BATCH_CORRUPT, LOG_UNAVAILABLE. */
   async read(request: ReadRequest): Promise<LogPage> {
-    const { topic, partition, from } = request;
     const backoff = new Backoff(EMPTY_BACKOFF);
     let { maxBytes } = request;
     for (;;) {
@@ -38,16 +40,11 @@ export class PageReader {
       if (fetched === undefined) await this.#expectInRange(request);
       const page = fetched === undefined ? undefined : toPage(fetched, request);
       if (page !== undefined) return page;
+      const hasBytes = fetched !== undefined && fetched.end > fetched.start;
       const delayMs = backoff.next();
-      if (delayMs === undefined)
-        throw new PartitaError(
-          'LOG_UNAVAILABLE',
-          `The leader of ${topic}-${partition} gives nothing at offset ${from}, though there should be something.`,
-          { details: { topic, partition, offset: from } },
-        );
+      if (delayMs === undefined) throw nothingAt(request, hasBytes);
       // A broker gives one batch at least, however large (KIP-74); one that doesn't is asked for more.
-      if (fetched !== undefined && fetched.end > fetched.start)
-        maxBytes = Math.min(maxBytes * 4, PAGE_BYTES_MAX);
+      if (hasBytes) maxBytes = Math.max(maxBytes, Math.min(maxBytes * 4, GROWN_BYTES_MAX));
       await this.#cluster.clock.sleep(delayMs);
     }
   }
@@ -103,6 +100,17 @@ async function fetchOne(
   if (fetched === undefined)
     throw new BrokerAnswerError('UNKNOWN_TOPIC_OR_PARTITION', `The broker left out ${topic}-${partition}.`);
   return fetched;
+}
+
+function nothingAt({ topic, partition, from }: ReadRequest, hasBytes: boolean): PartitaError {
+  const where = `The leader of ${topic}-${partition} gives`;
+  return new PartitaError(
+    hasBytes ? 'RECORD_BATCH_CORRUPT' : 'LOG_UNAVAILABLE',
+    hasBytes
+      ? `${where} bytes at offset ${from}, but not one whole batch that reaches beyond it.`
+      : `${where} nothing at offset ${from}, though there should be something.`,
+    { details: { topic, partition, offset: from } },
+  );
 }
 
 /** `undefined`: that can't be all there is. */

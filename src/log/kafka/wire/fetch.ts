@@ -64,6 +64,9 @@ function decodePartition(reader: ByteReader, topic: string): FetchedPartition {
   };
 }
 
+const MAGIC_AT = 16;
+const MAGIC = 2;
+
 export interface WholeBatches {
   /** Where the last whole batch ends. */
   readonly end: number;
@@ -80,7 +83,8 @@ export function wholeBatches(bytes: Buffer, start: number, end: number, from: nu
   let next = from;
   while (end - at >= BATCH_HEADER_BYTES) {
     const after = at + BATCH_PREFIX_BYTES + bytes.readInt32BE(at + 8);
-    if (after > end || after <= at) break;
+    // Of another format nothing is where it is looked for.
+    if (after > end || after <= at || bytes[at + MAGIC_AT] !== MAGIC) break;
     const base = bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4);
     next = Math.max(next, base + bytes.readInt32BE(at + 23) + 1);
     at = after;
@@ -90,7 +94,8 @@ export function wholeBatches(bytes: Buffer, start: number, end: number, from: nu
 
 /** The bytes as a buffer of their own: to be transferred, and so that the answer can be let go. */
 export function copyOut(bytes: Buffer, start: number, end: number): ArrayBuffer {
-  const copy = new ArrayBuffer(end - start);
-  new Uint8Array(copy).set(bytes.subarray(start, end));
-  return copy;
+  // A buffer of its own, and not zeroed first.
+  const copy = Buffer.allocUnsafeSlow(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy.buffer;
 }
