@@ -162,6 +162,7 @@ export class ChaosDirector {
     }
     const withoutBroker = this.#outages.some((outage) => outage.fromMs <= now() && outage.toMs >= fromMs);
     if (exit.code === 0 || (withoutBroker && (exit.code === 4 || exit.code === 2))) return;
+    if (exit.signal === 'SIGTERM' && !member.listening) return;
     this.fail(
       `process ${index} was told to stop and ended with ${exit.code ?? exit.signal} (${exit.failure?.message}):\n${member.lastLines}`,
     );

@@ -24,6 +24,8 @@ export interface ChaosJobConfig {
 
 /** What a process reports. */
 export type ChaosReport =
+  /** From here on it takes SIGTERM as a request. */
+  | { readonly event: 'running' }
   | { readonly event: 'started' | 'ready'; readonly ms: number }
   | { readonly event: 'assigned' | 'lost'; readonly partitions: number }
   | { readonly event: 'revoked'; readonly partitions: number; readonly committed: boolean }
@@ -66,7 +68,8 @@ export interface Exit {
 }
 
 const JOB = fileURLToPath(new URL('../../fixtures/chaos-job.js', import.meta.url));
-const ERROR_LINES_MAX = 40;
+const ERROR_LINES_MAX = 12;
+const ERROR_LINE_CHARACTERS_MAX = 400;
 
 export class ChaosMember {
   readonly name: string;
@@ -78,6 +81,7 @@ export class ChaosMember {
   #child: ChildProcessWithoutNullStreams | undefined;
   #asked = false;
   #failure: Exit['failure'];
+  #listening = false;
 
   constructor(
     name: string,
@@ -100,6 +104,11 @@ export class ChaosMember {
     return this.#child !== undefined;
   }
 
+  /** Whether SIGTERM is a request to it; a program that has only just been started dies of it. */
+  get listening(): boolean {
+    return this.#listening;
+  }
+
   get stateDir(): string {
     return this.#config.stateDir;
   }
@@ -113,6 +122,7 @@ export class ChaosMember {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already.`);
     this.#asked = false;
     this.#failure = undefined;
+    this.#listening = false;
     const child = spawn(process.execPath, [JOB, JSON.stringify(this.#config)], { stdio: 'pipe' });
     this.#child = child;
     const forget = atEnd(() => child.kill('SIGKILL'));
@@ -121,7 +131,7 @@ export class ChaosMember {
     });
     createInterface({ input: child.stderr }).on('line', (line) => {
       this.#log(line);
-      this.#errors.push(line);
+      this.#errors.push(line.slice(0, ERROR_LINE_CHARACTERS_MAX));
       if (this.#errors.length > ERROR_LINES_MAX) this.#errors.shift();
     });
     child.stdin.on('error', () => undefined);
@@ -185,6 +195,7 @@ export class ChaosMember {
   #heard(line: string): void {
     this.#log(line);
     const report = JSON.parse(line) as ChaosReport;
+    if (report.event === 'running') this.#listening = true;
     if (report.event === 'failed') this.#failure = report;
     this.#onReport(report);
   }
