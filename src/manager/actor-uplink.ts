@@ -3,6 +3,7 @@
  * offsets, bounds, pages of the changelog, commits, outputs. Owns the producer and the commits under way. Once retired, or
  * in the hands of a later incarnation, it writes nothing any more.
  */
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { describeError, PartitaError } from '../core/errors.js';
@@ -54,6 +55,8 @@ export class PartitionUplink implements ActorUplink {
   readonly #options: UplinkOptions;
   readonly #inputs: readonly TopicPartition[];
   readonly #underWay = new Set<Promise<unknown>>();
+  /** Outputs that are not sent yet when the incarnation ends are not sent at all. */
+  readonly #ending = new AbortController();
   #producer: TransactionalProducer | undefined;
   #retired = false;
   /** What must come out well before the next commit. */
@@ -65,6 +68,8 @@ export class PartitionUplink implements ActorUplink {
   constructor(spec: ActorSpec, options: UplinkOptions) {
     this.#spec = spec;
     this.#options = options;
+    // Every produce under way listens.
+    setMaxListeners(0, this.#ending.signal);
     this.#inDoubt = options.inherited;
     this.#inputs = spec.inputs.map(({ topic }) => ({ topic, partition: spec.id.partition }));
   }
@@ -160,7 +165,7 @@ export class PartitionUplink implements ActorUplink {
 
   async produce(batches: readonly LogBatch[]): Promise<void> {
     this.#expectCurrent();
-    await this.#track(this.#options.outputs().produce(batches));
+    await this.#track(this.#options.outputs().produce(batches, { signal: this.#ending.signal }));
   }
 
   event(event: ActorEvent): void {
@@ -173,6 +178,7 @@ export class PartitionUplink implements ActorUplink {
    */
   async retire(): Promise<void> {
     this.#retired = true;
+    this.#ending.abort();
     const settled = Promise.allSettled([...this.#underWay]);
     const deadline = Deadline.after(this.#options.clock, this.#options.transactionTimeoutMs);
     try {

@@ -270,6 +270,18 @@ describeKafka('producers on one broker', { controlled: true }, (broker) => {
     assert.deepEqual(await visible(cluster, topic, 1), ['a', 'b']);
   });
 
+  test('a client with nothing to do sets no timers', async (t) => {
+    const idle = await connected(broker());
+    await idle.onAny('Asking', ({ requests }) =>
+      requests.findGroupCoordinator({ groupId: 'idle', coordinatorType: 0 }),
+    );
+    const timers = t.mock.method(globalThis, 'setTimeout');
+    await sleep(300);
+    // kafkajs 2.2.4 itself sets one every millisecond, for ever, once a connection has had an answer.
+    assert.ok(timers.mock.callCount() < 20, `${timers.mock.callCount()} timers in 300 ms`);
+    await idle.close();
+  });
+
   test('offsets alone in transactions one right after the other are committed', async () => {
     const topic = await newTopic(broker());
     const group = `g-${randomUUID()}`;

@@ -45,6 +45,40 @@ test('a commit that is not answered when its actor has ended is in doubt, not un
   assert.deepEqual(acknowledged, [3]);
 });
 
+test('outputs that were not sent when their actor ends are given up', async () => {
+  const signals: (AbortSignal | undefined)[] = [];
+  const outputs = {
+    produce: (_: unknown, options?: { readonly signal?: AbortSignal }) => {
+      signals.push(options?.signal);
+      return new Promise<never>((_resolve, reject) => {
+        options?.signal?.addEventListener('abort', () => {
+          reject(new Error('purged'));
+        });
+      });
+    },
+  } as unknown as OutputProducer;
+  const spec = { id: { stream: 's', partition: 0 }, group: 'g', inputs: [{ topic: 'in' }] };
+  const uplink = new PartitionUplink(spec as unknown as ActorSpec, {
+    log: {} as LogClient,
+    session: {} as GroupSession,
+    outputs: () => outputs,
+    clock: new ManualClock(),
+    transactionTimeoutMs: 100,
+    sessionTimeoutMs: 100,
+    inherited: undefined,
+    listener: {
+      onCommitted: () => undefined,
+      onEvent: () => undefined,
+      onDecided: () => undefined,
+      onNotOwned: () => undefined,
+    },
+  });
+  const produced = assert.rejects(uplink.produce([]), /purged/);
+  assert.equal(signals[0]?.aborted, false);
+  await uplink.retire();
+  await produced;
+});
+
 test('commits that are held until a check reach the log after it came out well, and never if it did not', async () => {
   let commits = 0;
   const producer = {
