@@ -188,7 +188,7 @@ export class ChaosDirector {
   }
 
   #heard(index: number, report: ChaosReport): void {
-    const name = 'code' in report ? `${report.event} ${report.code}` : report.event;
+    const name = nameOf(report);
     const count = (this.counts.get(name) ?? 0) + 1;
     this.counts.set(name, count);
     if (count <= LINES_PER_EVENT_MAX) this.#options.log(`  process ${index}: ${JSON.stringify(report)}`);
@@ -233,6 +233,11 @@ export class ChaosDirector {
         `The fault before on ${target ?? 'the broker'} is not over after ${TARGET_BUDGET_MS} ms.`,
       );
   }
+}
+
+function nameOf(report: ChaosReport): string {
+  if ('code' in report) return `${report.event} ${report.code}`;
+  return report.event === 'resumed' ? `resumed ${report.how}` : report.event;
 }
 
 export function describe({ kind, process, forMs }: Fault): string {

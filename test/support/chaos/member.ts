@@ -37,6 +37,12 @@ export type ChaosReport =
       readonly ms: number;
     }
   | {
+      readonly event: 'resumed';
+      readonly partition: number;
+      readonly how: 'unchanged' | 'verified' | 'recovered';
+      readonly ms: number;
+    }
+  | {
       readonly event: 'restarting';
       readonly partition: number;
       readonly delayMs: number;
