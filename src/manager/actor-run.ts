@@ -143,9 +143,10 @@ export class ActorRun {
   async remaining(opened: OpenedActor): Promise<number> {
     const { changelog, id } = this.spec;
     if (changelog === undefined || opened.storedOffset === undefined) return 0;
-    const [bounds] = await this.#options.log.topics.bounds([
-      { topic: changelog.topic, partition: id.partition },
-    ]);
+    // A log that doesn't answer must not hold up the end of the incarnation, for which a rebalance may wait.
+    const [bounds] = await this.#unlessEnded(
+      this.#options.log.topics.bounds([{ topic: changelog.topic, partition: id.partition }]),
+    );
     return Math.max(0, (bounds?.end ?? 0) - (opened.storedOffset + 1));
   }
 

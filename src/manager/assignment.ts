@@ -206,9 +206,11 @@ export class GroupAssignment implements GroupMember {
   prepareToStop(makeError: () => Error, deadline: Deadline): void {
     this.#closed = makeError;
     this.#stopDeadline = deadline;
+    // What a revocation before has dropped was processed again since.
+    this.#dropped = false;
   }
 
-  /** Whether some revocation dropped what had been processed, which will be processed again. */
+  /** Whether the last revocations dropped what had been processed, which will be processed again. */
   get dropped(): boolean {
     return this.#dropped;
   }

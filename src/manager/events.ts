@@ -55,5 +55,6 @@ export interface ManagerEvents {
   readonly restarting: AtPartition & { readonly error: unknown; readonly delayMs: number };
   /** The manager can't go on; `ready` and every call reject, and it stops by itself. */
   readonly failed: { readonly error: unknown };
+  /** `committed` tells whether everything processed by the partitions that it still had was committed. */
   readonly stopped: { readonly committed: boolean };
 }

@@ -156,6 +156,40 @@ function start(
   });
 }
 
+test('a manager that stops in order says so, also if an earlier rebalance found it recovering', async () => {
+  const gate = { open: (): void => undefined };
+  const opened = new Promise<void>((resolve) => (gate.open = resolve));
+  const log = await embeddedLog({
+    faults: { before: (operation) => (operation === 'bounds' ? opened : undefined) },
+  });
+  const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
+  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
+  await log.createTopic({ topic: 'totals', partitions: 1 });
+  const managers: Manager[] = [];
+  try {
+    const first = await start(log, stateDir, 0);
+    managers.push(first);
+    let revoked: boolean | undefined;
+    first.once('revoked', ({ committed }) => (revoked = committed));
+    managers.push(await start(log, stateDir, 1));
+    assert.equal(revoked, false, 'the rebalance found it recovering');
+    gate.open();
+    await first.ready();
+    const stopped = new Promise<boolean>((resolve) => {
+      first.once('stopped', ({ committed }) => {
+        resolve(committed);
+      });
+    });
+    await first.stop();
+    assert.equal(await stopped, true);
+  } finally {
+    gate.open();
+    await Promise.all(managers.map((manager) => manager.stop()));
+    await log.close();
+    await rm(stateDir, { recursive: true, force: true });
+  }
+});
+
 async function loseThread(manager: Manager, logs: ReadonlyMap<Manager, WatchedLog>): Promise<void> {
   if (!logs.get(manager)!.told) return;
   const own = (await manager.stats()).partitions.find(({ state }) => state === 'running');

@@ -9,10 +9,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Kafka, logLevel, type Admin, type KafkaConfig } from 'kafkajs';
+import type {
+  PartitaError} from '../../src/index.js';
 import {
   isPartitaError,
   kafka,
-  PartitaError,
   processorAt,
   StateManager,
   type ErrorCode,

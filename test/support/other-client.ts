@@ -2,9 +2,10 @@
  * Owns a second opinion: Python's confluent-kafka, in an environment of its own in the user's cache folder, reads what
  * Partita has written. It never writes to a topic or group. kafka-client.py is the other half.
  */
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { once, testCache } from './kafka-jars.js';
@@ -12,6 +13,8 @@ import { once, testCache } from './kafka-jars.js';
 const PACKAGE = 'confluent-kafka==2.16.1';
 const INSTALL_BUDGET_MS = 180_000;
 const RUN_BUDGET_MS = 60_000;
+const STREAM_BUDGET_MS = 300_000;
+const ERROR_CHARACTERS_MAX = 4_000;
 const OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
 const script = fileURLToPath(new URL('../../../test/support/kafka-client.py', import.meta.url));
 
@@ -31,7 +34,6 @@ export interface OtherCommit {
   readonly partition: number;
   /** `null` if the group has committed nothing. */
   readonly offset: number | null;
-  readonly metadata: string | null;
   /** The last stable offset. */
   readonly end: number;
   readonly lag: number;
@@ -64,12 +66,40 @@ export async function otherRead(
   config: OtherClientConfig = {},
 ): Promise<OtherRecord[]> {
   const lines = await runClient(brokers, config, 'read', topic);
-  return (lines as RawRecord[]).map(({ key, value, headers, ...rest }) => ({
-    ...rest,
-    key: bytes(key),
-    value: bytes(value),
-    headers: headers.map(([name, content]) => [name, bytes(content)]),
-  }));
+  return (lines as RawRecord[]).map(decoded);
+}
+
+/** The same records one by one, for topics that are too large to be held; resolves after the last. */
+export async function otherEach(
+  brokers: readonly string[],
+  topic: string,
+  onRecord: (record: OtherRecord) => void,
+  config: OtherClientConfig = {},
+): Promise<void> {
+  await installOtherClient();
+  const settings = clientSettings(brokers, config);
+  const child = spawn(python(environment()), [script, 'read', topic, settings], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: STREAM_BUDGET_MS,
+    killSignal: 'SIGKILL',
+  });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject).once('close', resolve);
+  });
+  let errors = '';
+  child.stderr.on(
+    'data',
+    (text: Buffer) => (errors = (errors + text.toString()).slice(-ERROR_CHARACTERS_MAX)),
+  );
+  try {
+    for await (const line of createInterface({ input: child.stdout }))
+      if (line !== '') onRecord(decoded(JSON.parse(line) as RawRecord));
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  const code = await ended;
+  if (code !== 0) throw new Error(`The other client could not read ${topic} (${code}): ${errors}`);
 }
 
 /** What `group` has committed for each partition of `topic`, by number. */
@@ -88,6 +118,15 @@ interface RawRecord extends Omit<OtherRecord, 'key' | 'value' | 'headers'> {
   readonly headers: readonly (readonly [string, string | null])[];
 }
 
+function decoded({ key, value, headers, ...rest }: RawRecord): OtherRecord {
+  return {
+    ...rest,
+    key: bytes(key),
+    value: bytes(value),
+    headers: headers.map(([name, content]) => [name, bytes(content)]),
+  };
+}
+
 function bytes(text: string | null): Buffer | null {
   return text === null ? null : Buffer.from(text, 'base64');
 }
@@ -98,7 +137,7 @@ async function runClient(
   ...command: readonly string[]
 ): Promise<unknown[]> {
   await installOtherClient();
-  const settings = JSON.stringify({ 'bootstrap.servers': brokers.join(','), ...config });
+  const settings = clientSettings(brokers, config);
   const { stdout } = await promisify(execFile)(python(environment()), [script, ...command, settings], {
     timeout: RUN_BUDGET_MS,
     maxBuffer: OUTPUT_BYTES_MAX,
@@ -107,6 +146,10 @@ async function runClient(
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as unknown);
+}
+
+function clientSettings(brokers: readonly string[], config: OtherClientConfig): string {
+  return JSON.stringify({ 'bootstrap.servers': brokers.join(','), ...config });
 }
 
 function environment(): string {
