@@ -27,6 +27,7 @@ import type copies from '../fixtures/kafka-copies.js';
 import type pairs from '../fixtures/kafka-pairs.js';
 import type totals from '../fixtures/kafka-totals.js';
 import { atEnd } from './at-end.js';
+import { otherRead, type OtherRecord } from './other-client.js';
 
 const WAIT_MS_MAX = 30_000;
 const LOOK_EVERY_MS = 30;
@@ -176,7 +177,7 @@ export class KafkaDesk {
     );
   }
 
-  /** Committed records of the topic of totals, by key, in order. */
+  /** What the topic of totals holds, by key, in order, once there are so many records; for runs without aborts. */
   async totalsByKey(count: number): Promise<ReadonlyMap<string, readonly number[]>> {
     const byKey = new Map<string, number[]>();
     const consumer = this.kafka.consumer({
@@ -202,6 +203,22 @@ export class KafkaDesk {
       await sleep(150);
     } finally {
       await consumer.disconnect();
+    }
+    return byKey;
+  }
+
+  /** The same by the other client, which is right about aborted records where stock kafkajs is not. */
+  async committedTotals(count: number): Promise<ReadonlyMap<string, readonly number[]>> {
+    let read: readonly OtherRecord[] = [];
+    await until(`${count} committed records of ${this.totals}`, async () => {
+      read = await otherRead(this.brokers, this.totals);
+      return read.length >= count;
+    });
+    const byKey = new Map<string, number[]>();
+    for (const { key, value } of read) {
+      const values = byKey.get(String(key)) ?? [];
+      values.push(JSON.parse(String(value)) as number);
+      byKey.set(String(key), values);
     }
     return byKey;
   }
