@@ -18,9 +18,9 @@ async function producing(desk: KafkaDesk): Promise<{ end(): Promise<readonly Amo
   const amounts: Amount[] = [];
   const producer = desk.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
   await producer.connect();
-  let isEnding = false;
+  const ending = new AbortController();
   const run = (async () => {
-    for (let round = 0; !isEnding; round++) {
+    for (let round = 0; !ending.signal.aborted; round++) {
       const batch = KEYS.map((key, i) => ({ key, value: round * 10 + i, partition: i % 2 }));
       await producer.send({
         topic: desk.amounts,
@@ -32,7 +32,7 @@ async function producing(desk: KafkaDesk): Promise<{ end(): Promise<readonly Amo
   })();
   return {
     async end() {
-      isEnding = true;
+      ending.abort();
       await run;
       await producer.disconnect();
       return amounts;

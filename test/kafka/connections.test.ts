@@ -9,8 +9,7 @@ import kafkajs, { type AclEntry, type AclOperationTypes, type AclResourceTypes, 
 import type { KafkaLogOptions, ManagerOptions } from '../../src/index.js';
 import { describeKafka } from '../support/describe-kafka.js';
 import type { KafkaBroker, KafkaSasl } from '../support/kafka-broker.js';
-import type { KafkaDesk} from '../support/kafka-desk.js';
-import { atDesk, refusal, until } from '../support/kafka-desk.js';
+import { atDesk, refusal, until, type KafkaDesk } from '../support/kafka-desk.js';
 
 const soon = { timeout: 60_000 };
 /** kafkajs renews a login ten seconds before its session ends. */
@@ -303,7 +302,7 @@ describeKafka(
                   const manager = await desk.startTotals(settings());
                   const failed = new Promise<never>((_, reject) => {
                     manager.once('failed', ({ error }) => {
-                      reject(error);
+                      reject(error instanceof Error ? error : new Error(String(error)));
                     });
                   });
                   await Promise.all([manager.ready(), Promise.race([failed, sleep(15_000)])]);

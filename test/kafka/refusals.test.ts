@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import kafkajs from 'kafkajs';
 import { kafka, type KafkaLogOptions } from '../../src/index.js';
 import { systemClock } from '../../src/core/clock.js';
 import { silentLogger } from '../../src/core/logger.js';
@@ -292,7 +293,7 @@ describeKafka(
             assert.deepEqual(await otherCommitted(brokers(), desk.amounts, desk.of), before);
             const { resources } = await admin.describeConfigs({
               includeSynonyms: false,
-              resources: [{ type: 2, name: desk.changelog }],
+              resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: desk.changelog }],
             });
             const policy = resources[0]?.configEntries.find(
               ({ configName }) => configName === 'cleanup.policy',

@@ -9,11 +9,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Kafka, logLevel, type Admin, type KafkaConfig } from 'kafkajs';
-import type {
-  PartitaError} from '../../src/index.js';
 import {
   isPartitaError,
   kafka,
+  type PartitaError,
   processorAt,
   StateManager,
   type ErrorCode,
@@ -96,7 +95,8 @@ export class KafkaDesk {
     const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }));
     const admin = await this.admin();
     // A topic of that name may be about to go.
-    for (const until = Date.now() + WAIT_MS_MAX; ; await sleep(LOOK_EVERY_MS))
+    const end = Date.now() + WAIT_MS_MAX;
+    for (;;)
       try {
         await admin.createTopics({
           waitForLeaders: true,
@@ -104,7 +104,8 @@ export class KafkaDesk {
         });
         return;
       } catch (error) {
-        if (Date.now() > until) throw error;
+        if (Date.now() > end) throw error;
+        await sleep(LOOK_EVERY_MS);
       }
   }
 
@@ -314,8 +315,11 @@ export async function until(
   condition: () => boolean | Promise<boolean>,
   budgetMs = WAIT_MS_MAX,
 ): Promise<void> {
-  for (const end = Date.now() + budgetMs; !(await condition()); await sleep(LOOK_EVERY_MS))
+  const end = Date.now() + budgetMs;
+  while (!(await condition())) {
     if (Date.now() > end) assert.fail(`Waited ${budgetMs} ms for ${what}.`);
+    await sleep(LOOK_EVERY_MS);
+  }
 }
 
 /** Keeps everything that is logged, at every level, as text with all fields and causes. */

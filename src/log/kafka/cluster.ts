@@ -91,17 +91,17 @@ export class Cluster {
     const deadline = Deadline.after(this.clock, this.options.connectTimeoutMs);
     const backoff = new Backoff(BACKOFF);
     let last: unknown;
-    while (!deadline.expired)
+    for (;;)
       try {
         await deadline.race(this.#refresh([]), 'Connecting to Kafka', 'LOG_UNAVAILABLE');
         return;
       } catch (error) {
         if (isPartitaError(error) && !error.retryable) throw error;
         // That time is over says less than what an earlier attempt met.
-        if (last === undefined || !deadline.expired) last = error;
+        if (deadline.expired) throw await this.#unreachable(last ?? error);
+        last = error;
         await this.#sleep(Math.min(backoff.next()!, deadline.remainingMs), {});
       }
-    throw await this.#unreachable(last);
   }
 
   get closed(): boolean {
