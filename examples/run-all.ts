@@ -2,7 +2,7 @@
  * Runs every example as a user would and compares what it prints with the `expected` file beside its README; the flights
  * also with a crash, with more workers, and twice on the same state. Exits with 1 if anything differs.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,6 +19,7 @@ await check('01-flights', flights('--json', '--state', join(scratch, 'flights'),
 for (const name of ['02-word-count', '03-commands-and-queries', '04-crash-and-recover', '06-dead-letters'])
   await check(name, prints(name));
 await check('05-http-server', serves());
+await onKafka();
 await rm(scratch, { recursive: true, force: true });
 process.exitCode = failures === 0 ? 0 : 1;
 
@@ -44,6 +45,45 @@ async function flights(...options: string[]): Promise<string | undefined> {
 async function prints(name: string): Promise<string | undefined> {
   const printed = await finish(start(name));
   return printed === (await expectedOf(name, 'expected.txt')) ? undefined : printed;
+}
+
+/** With the brokers of KAFKA_BROKERS, or one of `broker.sh`; without either it is left out, which CI does not allow. */
+async function onKafka(): Promise<void> {
+  const given = process.env['KAFKA_BROKERS'];
+  const lacking = ['java', 'mvn'].filter((tool) => spawnSync(tool, ['-version']).status !== 0);
+  if (given === undefined && lacking.length > 0) {
+    if (process.env['CI'] === 'true') failures++;
+    console.log(`SKIPPED 07-kafka: it needs KAFKA_BROKERS, or ${lacking.join(' and ')} to start a broker`);
+    return;
+  }
+  const port = 20_000 + (process.pid % 10_000);
+  const broker = given === undefined ? startBroker(port) : undefined;
+  const env = { ...process.env, KAFKA_BROKERS: given ?? `127.0.0.1:${port}` };
+  try {
+    await check('07-kafka', shop(env, broker));
+  } finally {
+    broker?.kill('SIGTERM');
+    if (broker?.exitCode === null) await once(broker, 'exit');
+  }
+}
+
+function startBroker(port: number): ChildProcess {
+  const script = new URL('../../examples/07-kafka/broker.sh', import.meta.url).pathname;
+  // `exec` makes java of it, so that a signal reaches the broker.
+  return spawn('sh', [script, join(scratch, 'kafka'), String(port)], { stdio: 'ignore' });
+}
+
+/** Until the broker serves, the program finds none, and says so. */
+async function shop(env: NodeJS.ProcessEnv, broker: ChildProcess | undefined): Promise<string | undefined> {
+  const expected = await expectedOf('07-kafka', 'expected.txt');
+  const options = ['--orders', '1000', '--group', `shop-${process.pid}`, '--state', join(scratch, 'shop')];
+  for (let tries = 0; ; tries++)
+    try {
+      const printed = await finish(start('07-kafka', options, env));
+      return printed === expected ? undefined : printed;
+    } catch (error) {
+      if (tries >= 20 || broker === undefined || broker.exitCode !== null) throw error;
+    }
 }
 
 /** Starts the server, uses it, ends it with SIGTERM, and finds its state again in a second life with other threads. */

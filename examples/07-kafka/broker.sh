@@ -31,6 +31,6 @@ group.initial.rebalance.delay.ms=0
 X
 LIB=lib-$VERSION
 [ -d "$LIB" ] || mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$LIB"
-JAVA="java -Xmx512m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp $LIB/*"
-$JAVA kafka.tools.StorageTool format --ignore-formatted -t 4L6g3nShT-eMCtK--X86sw -c server.properties
-exec $JAVA kafka.Kafka server.properties
+run() { exec java -Xmx512m -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$LIB/*" "$@"; }
+(run kafka.tools.StorageTool format --ignore-formatted -t 4L6g3nShT-eMCtK--X86sw -c server.properties)
+run kafka.Kafka server.properties

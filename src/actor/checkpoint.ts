@@ -167,9 +167,11 @@ export class Checkpoint {
     const writer = (this.#writer ??= new RecordBatchWriter({ initialBytes: 64 * 1024 }));
     const batches: LogBatch[] = [];
     const now = clock.now();
+    // A changelog that was deleted and created again under the actor must not take what belongs to the old one.
+    const beyond = this.#options.partition?.offset ?? -1;
     const seal = (): void => {
       const bytes = writer.seal({ transactional: true });
-      if (bytes !== undefined) batches.push({ topic, partition, bytes });
+      if (bytes !== undefined) batches.push({ topic, partition, bytes, ...(beyond < 0 ? {} : { beyond }) });
     };
     const append = (key: Uint8Array, value: Uint8Array | null): void => {
       const bound = key.byteLength + (value?.byteLength ?? 0) + 64;
@@ -193,6 +195,8 @@ function commitFailed(spec: ActorSpec, outcome: Exclude<CommitOutcome, { kind: '
     case 'inDoubt':
       return new PartitaError('COMMIT_IN_DOUBT', `${what} is in doubt: ${outcome.reason}`, { details });
     case 'rejected':
-      return new PartitaError('COMMIT_REJECTED', `${what} was rejected: ${outcome.reason}`, { details });
+      return new PartitaError(outcome.code ?? 'COMMIT_REJECTED', `${what} was rejected: ${outcome.reason}`, {
+        details,
+      });
   }
 }

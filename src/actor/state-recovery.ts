@@ -362,7 +362,7 @@ export class StateRecovery {
       case 'offsetsMoved':
         throw new PartitaError(
           'OFFSETS_MOVED',
-          `The offsets of ${this.#where} were moved: ${decision.why}.`,
+          `The offsets of ${this.#where} were moved: ${decision.why}. Choose by onOffsetsMoved.`,
           {
             details,
           },
@@ -370,7 +370,7 @@ export class StateRecovery {
       case 'outOfRange':
         throw new PartitaError(
           'OFFSET_OUT_OF_RANGE',
-          `${this.#where} can't go on in ${decision.topic}: ${decision.why}.`,
+          `${this.#where} can't go on in ${decision.topic}: ${decision.why}. Choose by onOutOfRange.`,
           { details: { ...details, topic: decision.topic } },
         );
       case 'stale':
@@ -400,9 +400,13 @@ export class StateRecovery {
 
   #stateMissing(why: string): PartitaError {
     const { spec } = this.#options;
-    return new PartitaError('STATE_MISSING', `The state of ${this.#where} is missing: ${why}.`, {
-      details: { stream: spec.id.stream, partition: spec.id.partition, changelog: spec.changelog?.topic },
-    });
+    return new PartitaError(
+      'STATE_MISSING',
+      `The state of ${this.#where} is missing: ${why}. Restore the changelog, or choose by onStateMissing.`,
+      {
+        details: { stream: spec.id.stream, partition: spec.id.partition, changelog: spec.changelog?.topic },
+      },
+    );
   }
 
   #checkStopped(): void {

@@ -49,6 +49,11 @@ export interface CommittedOffset {
 /** Sealed record batches (v2) of one partition, one after the other. */
 export interface LogBatch extends TopicPartition {
   readonly bytes: ArrayBuffer;
+  /**
+   * Only to be committed in a transaction beyond this offset: a partition that ends before it is another one than it was,
+   * since its topic was deleted and created again, and the transaction is `rejected`.
+   */
+  readonly beyond?: number;
 }
 
 export interface OffsetCommit extends TopicPartition {
@@ -76,7 +81,10 @@ export type CommitOutcome =
     }
   | { readonly kind: 'fenced'; readonly reason: string }
   | { readonly kind: 'inDoubt'; readonly reason: string }
-  | { readonly kind: 'rejected'; readonly reason: string };
+  | { readonly kind: 'rejected'; readonly reason: string; readonly code?: RejectionCode };
+
+/** What says more than COMMIT_REJECTED, where the reason has a code of its own. */
+export type RejectionCode = 'LOG_AUTHORIZATION_FAILED' | 'TOPIC_MISSING' | 'CHANGELOG_INVALID';
 
 /** A page of raw batches. The caller owns `bytes`. */
 export interface LogPage {

@@ -15,7 +15,6 @@ import type {
   ActorStats,
   ClosedActor,
   CloseOptions,
-  InputSpec,
   RecoveredActor,
   ResumedActor,
 } from '../threads/protocol.js';
@@ -279,7 +278,7 @@ export class PartitionKeeper {
     return new ActorRun({
       ...shared,
       session: await session,
-      spec: actorSpec({ ...this.plan, inputs: await this.#presentInputs() }, options, this.partition, {
+      spec: actorSpec({ ...this.plan, ...(await this.#presentTopics()) }, options, this.partition, {
         epoch: shared.nextEpoch(),
         cacheBytes: shared.cacheBytes(),
       }),
@@ -301,10 +300,18 @@ export class PartitionKeeper {
   }
 
   /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
-  async #presentInputs(): Promise<readonly InputSpec[]> {
-    const { inputs } = this.plan;
-    const described = await this.#environment.log.topics.describe(inputs.map(({ topic }) => topic));
-    return inputs.map((input, i) => ({ ...input, topicId: described[i]?.topicId ?? input.topicId }));
+  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog'>> {
+    const { inputs, changelog } = this.plan;
+    const all = [...inputs, ...(changelog === undefined ? [] : [changelog])];
+    const described = await this.#environment.log.topics.describe(all.map(({ topic }) => topic));
+    const present = <T extends { readonly topicId: string }>(of: T, i: number): T => ({
+      ...of,
+      topicId: described[i]?.topicId ?? of.topicId,
+    });
+    return {
+      inputs: inputs.map(present),
+      changelog: changelog === undefined ? undefined : present(changelog, inputs.length),
+    };
   }
 
   /** From open to the end, for whatever reason. */

@@ -1,6 +1,6 @@
 /**
  * Proves the broker that Kafka tests stand on: it keeps its data over a restart and a kill, and ends with its test. It
- * never tests Partita itself. cluster.test.ts comes next.
+ * never tests Partita itself. broker-cluster.test.ts comes next.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

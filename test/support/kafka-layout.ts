@@ -59,6 +59,12 @@ async function freePorts(count: number): Promise<number[]> {
   return [...found];
 }
 
+/** One of them, for whatever stands beside the brokers. */
+export async function freePort(): Promise<number> {
+  const [port] = await freePorts(1);
+  return port!;
+}
+
 async function isFree(port: number): Promise<boolean> {
   const server = createServer();
   try {

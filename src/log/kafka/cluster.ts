@@ -14,6 +14,7 @@ import {
   isAuthenticationError,
   isConnectionError,
   isCoordinatorError,
+  isCutOff,
   isRetriable,
   toPartitaError,
 } from './kafka-errors.js';
@@ -89,16 +90,18 @@ export class Cluster {
   async connect(): Promise<void> {
     const deadline = Deadline.after(this.clock, this.options.connectTimeoutMs);
     const backoff = new Backoff(BACKOFF);
-    for (;;) {
+    let last: unknown;
+    for (;;)
       try {
         await deadline.race(this.#refresh([]), 'Connecting to Kafka', 'LOG_UNAVAILABLE');
         return;
       } catch (error) {
         if (isPartitaError(error) && !error.retryable) throw error;
-        if (deadline.expired) throw await this.#unreachable(error);
+        // That time is over says less than what an earlier attempt met.
+        if (deadline.expired) throw await this.#unreachable(last ?? error);
+        last = error;
         await this.#sleep(Math.min(backoff.next()!, deadline.remainingMs), {});
       }
-    }
   }
 
   get closed(): boolean {
@@ -275,10 +278,15 @@ export class Cluster {
     const known = [...this.#brokers.values()].map(({ host, port }) => `${host}:${port}`);
     const brokers = known.length > 0 ? known : [...(await this.options.brokers())];
     const why = failed?.message ?? toPartitaError(error, 'Connecting to Kafka').message;
-    return new PartitaError('LOG_UNAVAILABLE', `None of the brokers ${brokers.join(', ')} answers: ${why}`, {
-      cause: error,
-      details: { ...failed?.details, brokers },
-    });
+    const hint =
+      isCutOff(error) || isPartitaError(error)
+        ? ' If they listen there, `ssl` or `sasl` of kafka() may not be what this listener expects.'
+        : '';
+    return new PartitaError(
+      'LOG_UNAVAILABLE',
+      `None of the brokers ${brokers.join(', ')} answers: ${why}${hint}`,
+      { cause: error, details: { ...failed?.details, brokers } },
+    );
   }
 
   async #sleep(ms: number, options: RetryOptions): Promise<void> {
@@ -406,13 +414,23 @@ export class Cluster {
     });
   }
 
+  /** By what it is authenticated, never with what. */
+  #how(): string {
+    const { sasl, ssl } = this.options;
+    const means = [
+      ...(sasl === undefined ? [] : [`SASL ${sasl.mechanism.toUpperCase()}`]),
+      ...(ssl === undefined ? [] : ['TLS']),
+    ];
+    return means.length === 0 ? ' without `sasl` and `ssl`' : ` by ${means.join(' over ')}`;
+  }
+
   async #connect(connection: BrokerConnection, { host, port }: BrokerAddress): Promise<void> {
     const details = { broker: `${host}:${port}` };
     try {
       await connection.connect();
     } catch (error) {
       if (isAuthenticationError(error))
-        throw toPartitaError(error, `Authenticating at the broker ${host}:${port}`, details);
+        throw toPartitaError(error, `Authenticating at the broker ${host}:${port}${this.#how()}`, details);
       throw error;
     }
     const version = connection.versions[ADD_PARTITIONS_TO_TXN_KEY]?.maxVersion ?? 0;

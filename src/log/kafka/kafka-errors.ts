@@ -88,9 +88,29 @@ export function isAuthenticationError(error: unknown): boolean {
   const { name, code } = (error ?? {}) as { readonly name?: string; readonly code?: unknown };
   if (name === 'KafkaJSSASLAuthenticationError') return true;
   if (typeof code === 'string' && TLS_CODES.test(code)) return true;
-  return ['SASL_AUTHENTICATION_FAILED', 'UNSUPPORTED_SASL_MECHANISM', 'SECURITY_DISABLED'].includes(
-    kafkaType(error) ?? '',
-  );
+  return AUTHENTICATION_ERRORS.has(kafkaType(error) ?? '');
+}
+
+const AUTHENTICATION_ERRORS: ReadonlySet<string> = new Set([
+  'SASL_AUTHENTICATION_FAILED',
+  'UNSUPPORTED_SASL_MECHANISM',
+  'SECURITY_DISABLED',
+  // Also of a listener that knows no SASL, and of one that demands it.
+  'ILLEGAL_SASL_STATE',
+]);
+
+/** Nobody listens there, or the way there is unknown: no option of security has to do with it. */
+const NOBODY_CODES: ReadonlySet<unknown> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+]);
+
+/** Whether somebody may have accepted the connection and then closed it, or kept silent. */
+export function isCutOff(error: unknown): boolean {
+  return isConnectionError(error) && !NOBODY_CODES.has((error as { readonly code?: unknown }).code);
 }
 
 const CODES: Readonly<Record<string, ErrorCode>> = {
@@ -120,6 +140,14 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   INVALID_TRANSACTION_TIMEOUT: 'INVALID_OPTIONS',
 };
 
+/** What to do, where the brokers' own sentence does not name the option or the topic's config. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  INVALID_SESSION_TIMEOUT:
+    'set `sessionTimeoutMs` within group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers',
+  INVALID_TRANSACTION_TIMEOUT:
+    '`transactionTimeoutMs` must not be above transaction.max.timeout.ms of the brokers',
+};
+
 /**
  * A PartitaError of whatever was thrown. @param what what was asked, as the beginning of a sentence: "Producing to t-0"
  */
@@ -135,7 +163,9 @@ export function toPartitaError(
     : ((type === undefined ? undefined : CODES[type]) ?? 'LOG_UNAVAILABLE');
   const said = describeError(error).replace(/\.$/, '');
   const suffix = type === undefined || said.includes(type) ? '' : ` (${type})`;
-  return new PartitaError(code, `${what} failed: ${said}${suffix}.`, {
+  const remedy = type === undefined ? undefined : REMEDIES[type];
+  const advice = remedy === undefined ? '' : `; ${remedy}`;
+  return new PartitaError(code, `${what} failed: ${said}${suffix}${advice}.`, {
     cause: error,
     details: { ...details, ...(type === undefined ? {} : { kafka: type }) },
   });

@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import type { ConnectionOptions } from 'node:tls';
 import type { SASLOptions } from 'kafkajs';
 import { PartitaError } from '../../core/errors.js';
+import { loginOptions } from './token-login.js';
 import { ByteWriter } from './wire/byte-writer.js';
 
 export const KAFKAJS_VERSION = '2.2.4';
@@ -285,7 +286,13 @@ function load(): Kafkajs {
         async connect() {
           // A broker that was away may have come back as another version.
           if (!connection.isConnected()) broker.versions = null;
-          await broker.connect();
+          try {
+            await broker.connect();
+          } catch (error) {
+            // A login that stopped half-way can't be begun again on the same connection.
+            await drop('Connecting failed');
+            throw error;
+          }
         },
         send: (request) => inTime(sendFramed(connection, settings, request)),
         fetch: async <T>(request: FetchRequest, decode: (payload: Buffer) => T) =>
@@ -336,8 +343,7 @@ function connectionOptions(settings: ConnectionSettings, socketFactory: object):
     port: settings.port,
     clientId: settings.clientId,
     ssl: settings.ssl ?? null,
-    // kafkajs caches its authenticator on this object: each connection has its own.
-    sasl: settings.sasl === undefined ? null : { ...settings.sasl },
+    sasl: settings.sasl === undefined ? null : loginOptions(settings.sasl),
     connectionTimeout: settings.connectionTimeoutMs,
     requestTimeout: settings.requestTimeoutMs,
     enforceRequestTimeout: true,

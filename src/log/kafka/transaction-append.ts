@@ -55,6 +55,7 @@ interface Lane extends TopicPartition {
 export class TransactionAppend {
   readonly #cluster: Cluster;
   readonly #transactionalId: string;
+  readonly #given: readonly LogBatch[];
   readonly #batches: readonly (readonly Part[])[];
   readonly #lanes = new Map<string, Lane>();
 
@@ -62,6 +63,7 @@ export class TransactionAppend {
   constructor(cluster: Cluster, transactionalId: string, batches: readonly LogBatch[]) {
     this.#cluster = cluster;
     this.#transactionalId = transactionalId;
+    this.#given = batches;
     this.#batches = batches.map((batch) =>
       sealedBatches(batch).map((sealed) => ({ ...sealed, baseSequence: -1, baseOffset: -1 })),
     );
@@ -114,6 +116,19 @@ export class TransactionAppend {
         return last.baseOffset + last.offsets - 1;
       }),
     };
+  }
+
+  /** @throws PartitaError CHANGELOG_INVALID if a batch is not beyond the offset that it was to be beyond */
+  expectBeyond(): void {
+    for (const [i, { topic, partition, beyond }] of this.#given.entries()) {
+      const at = this.#batches[i]![0]!.baseOffset;
+      if (beyond === undefined || at < 0 || at > beyond) continue;
+      throw new PartitaError(
+        'CHANGELOG_INVALID',
+        `${topic}-${partition} was appended to at offset ${at}, but had reached ${beyond} before: the topic was deleted and created again`,
+        { details: { topic, partition, offset: at, beyond } },
+      );
+    }
   }
 
   #laneOf({ topic, partition }: TopicPartition): Lane {

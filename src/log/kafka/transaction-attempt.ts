@@ -5,8 +5,9 @@
  */
 import { Deadline } from '../../core/deadline.js';
 import { describeError } from '../../core/errors.js';
-import type { CommitOutcome, CommitRequest } from '../../core/log-types.js';
+import type { CommitOutcome, CommitRequest, RejectionCode } from '../../core/log-types.js';
 import type { Cluster } from './cluster.js';
+import { toPartitaError } from './kafka-errors.js';
 import { TransactionAppend, type Sequences } from './transaction-append.js';
 import {
   answeredType,
@@ -19,6 +20,12 @@ import {
 
 /** Time to abort what can't be committed, beyond the transaction's own; the next init does it otherwise. */
 const ABORT_BUDGET_MS = 1_000;
+
+const REJECTION_CODES: readonly RejectionCode[] = [
+  'LOG_AUTHORIZATION_FAILED',
+  'TOPIC_MISSING',
+  'CHANGELOG_INVALID',
+];
 
 export interface AttemptOptions {
   readonly transactionTimeoutMs: number;
@@ -64,6 +71,7 @@ export class TransactionAttempt {
       const append = new TransactionAppend(this.#cluster, this.#calls.transactionalId, this.#request.batches);
       holder = await this.#inTime(producer(bounds));
       await this.#inTime(this.#fill(holder, append, bounds));
+      append.expectBeyond();
       const offsets = append.offsets();
       await this.#inTime(this.#commit(holder, bounds));
       return { outcome: { kind: 'committed', ...offsets }, renew: false };
@@ -137,8 +145,11 @@ export class TransactionAttempt {
       return { outcome: { kind: 'fenced', reason: fencedReason(error) }, renew: true };
     const isOpen = this.#begun && holder !== undefined;
     if (isOpen && (verdict === 'refused' || !this.#endAsked)) await this.#abort(holder);
+    if (verdict !== 'refused') return { outcome: { kind: 'inDoubt', reason }, renew: isOpen };
+    const { code } = toPartitaError(error, '');
+    const known = REJECTION_CODES.find((one) => one === code);
     return {
-      outcome: { kind: verdict === 'refused' ? 'rejected' : 'inDoubt', reason },
+      outcome: { kind: 'rejected', reason, ...(known === undefined ? {} : { code: known }) },
       renew: isOpen,
     };
   }
