@@ -1,6 +1,6 @@
 /**
  * `npm run test:chaos -- [--faults 100] [--seed n] [--guarantee exactly-once|at-least-once] [--processes 3]
- * [--every ms] [--rate records/s] [--quiet]`: chaos on a broker of its own, with a log of what it did and a summary.
+ * [--every ms] [--rate records/s] [--nodes 3] [--quiet]`: chaos on brokers of its own, with a log of what it did and a summary.
  */
 import { parseArgs } from 'node:util';
 import { runChaos } from '../support/chaos/run.js';
@@ -15,6 +15,7 @@ const { values } = parseArgs({
     processes: { type: 'string', default: '3' },
     every: { type: 'string', default: '3000' },
     rate: { type: 'string', default: '2000' },
+    nodes: { type: 'string', default: '3' },
     quiet: { type: 'boolean', default: false },
   },
 });
@@ -23,7 +24,7 @@ if (guarantee !== 'exactly-once' && guarantee !== 'at-least-once')
   throw new Error('--guarantee is exactly-once or at-least-once.');
 
 await installOtherClient();
-const broker = await kafkaBroker({ controlled: true, heapMb: 384 });
+const broker = await kafkaBroker({ controlled: true, nodes: Number(values.nodes) });
 if (broker === undefined) throw new Error('java or mvn are missing, so there is no broker to break.');
 process.stdout.write(`seed ${values.seed}, ${guarantee}, Kafka ${broker.version}\n`);
 try {

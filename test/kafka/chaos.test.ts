@@ -37,13 +37,13 @@ async function chaos(
   }
 }
 
-describeKafka('chaos, exactly-once', { otherClient: true, controlled: true, heapMb: 384 }, (broker) => {
+describeKafka('chaos, exactly-once', { otherClient: true, controlled: true, nodes: 3 }, (broker) => {
   test('after 17 faults state and outputs are those of a plain loop, each once', async (t) => {
     await chaos(t, { broker: broker(), guarantee: 'exactly-once', faults: 17, everyMs: 2_000 });
   });
 });
 
-describeKafka('chaos, at-least-once', { otherClient: true, controlled: true, heapMb: 384 }, (broker) => {
+describeKafka('chaos, at-least-once', { otherClient: true, controlled: true, nodes: 3 }, (broker) => {
   test('after 8 faults the state is that of a plain loop, and no output is missing', async (t) => {
     await chaos(t, { broker: broker(), guarantee: 'at-least-once', faults: 8, everyMs: 2_000 });
   });

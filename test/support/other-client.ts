@@ -156,6 +156,11 @@ function environment(): string {
   return join(testCache(), `python-${PACKAGE.replace('==', '-')}`);
 }
 
+/** The interpreter that has the client. */
+export function otherPython(): string {
+  return python(environment());
+}
+
 function python(folder: string): string {
   return join(folder, 'bin', 'python');
 }

@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { planFaults, type FaultKind, type PlanOptions } from '../support/chaos/plan.js';
 
-const options: PlanOptions = { seed: 1, faults: 12, processes: 3, sessionTimeoutMs: 2_500, everyMs: 2_000 };
+const options: PlanOptions = {
+  ...{ seed: 1, faults: 12, processes: 3, nodes: 3 },
+  ...{ sessionTimeoutMs: 2_500, everyMs: 2_000 },
+};
 const seeds = Array.from({ length: 200 }, (_, seed) => seed);
 
 test('a seed always gives the same faults, another seed others', () => {

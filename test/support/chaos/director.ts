@@ -23,6 +23,8 @@ export interface DirectorOptions {
   readonly directory: string;
   readonly processes: number;
   readonly log: (line: string) => void;
+  /** Resolves when every replica of every partition is in sync; rejects if that takes too long. */
+  readonly inSync: () => Promise<void>;
   /** Since the start of the run. */
   readonly now: () => number;
 }
@@ -131,22 +133,26 @@ export class ChaosDirector {
     if (!member.running && !this.#closing) member.start();
   }
 
-  async #hitBroker({ kind, forMs }: Fault, fromMs: number): Promise<void> {
+  async #hitBroker({ kind, forMs, node: index }: Fault, fromMs: number): Promise<void> {
     const { broker, log, now } = this.#options;
+    const node = broker.nodes[index!]!;
     const outage = { fromMs, toMs: Infinity };
     this.#outages.push(outage);
-    if (kind === 'brokerRestart') await broker.restart();
+    if (kind === 'brokerRestart') await broker.restart(node);
     else if (kind === 'brokerKill') {
-      await broker.kill();
+      await broker.kill(node);
       await sleep(forMs);
-      await broker.start();
+      await broker.start(node);
     } else {
-      broker.pause();
+      broker.pause(node);
       await sleep(forMs);
-      broker.resume();
+      broker.resume(node);
     }
+    log(`broker ${index} is back after ${Math.round(now() - fromMs)} ms`);
+    // The next one may only go when this one holds everything again: no partition is ever without a leader.
+    await this.#options.inSync();
     outage.toMs = now() + BROKER_SETTLES_MS;
-    log(`the broker is back after ${Math.round(now() - fromMs)} ms`);
+    log(`all replicas are in sync after ${Math.round(now() - fromMs)} ms`);
   }
 
   /** Told to stop, a process stops in order; while the broker is away it may give up at its deadline instead. */
@@ -240,6 +246,7 @@ function nameOf(report: ChaosReport): string {
   return report.event === 'resumed' ? `resumed ${report.how}` : report.event;
 }
 
-export function describe({ kind, process, forMs }: Fault): string {
-  return `${kind}${process === undefined ? '' : ` process ${process}`}${forMs === 0 ? '' : ` for ${forMs} ms`}`;
+export function describe({ kind, process, node, forMs }: Fault): string {
+  const target = process === undefined ? `node ${node}` : `process ${process}`;
+  return `${kind} ${target}${forMs === 0 ? '' : ` for ${forMs} ms`}`;
 }

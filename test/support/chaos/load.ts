@@ -1,9 +1,9 @@
 /**
- * Owns the input: records by a seed, produced by kafkajs' own idempotent producer at a steady rate while everything else
- * breaks, and a count of what was acknowledged. It never reads; verifier.ts finds out what is really in the log.
+ * Owns the input: records by a seed, produced by another client at a steady rate while everything else breaks, and a count
+ * of what was acknowledged. It never reads; model.ts finds out what is really in the log.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Kafka, logLevel, type Message, type Producer } from 'kafkajs';
+import { OtherProducer, type ProducedRecord } from '../other-producer.js';
 import { seededRandom, type SeededRandom } from '../seeded-random.js';
 import type { ChaosEvent, Profile } from './fold.js';
 
@@ -19,44 +19,34 @@ const CATCH_UP_MS_MAX = 1_000;
 /** One record of the compacted input for so many of the other one. */
 const EVENTS_PER_PROFILE = 8;
 const PROFILE_KEYS = 40;
-const SEND_RETRIES_MAX = 150;
-const STOP_BUDGET_MS = 60_000;
 
 export class ChaosLoad {
   /** Acknowledged records, by key. */
-  readonly events = new Map<string, number>();
-  readonly profiles = new Map<string, number>();
+  events: ReadonlyMap<string, number> = new Map();
+  profiles: ReadonlyMap<string, number> = new Map();
   acknowledged = 0;
   /** Longest wait for one acknowledgement. */
   slowestMs = 0;
   readonly #options: LoadOptions;
   readonly #random: SeededRandom;
-  readonly #producer: Producer;
   readonly #abort = new AbortController();
+  #producer: OtherProducer | undefined;
   #running: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: LoadOptions) {
     this.#options = options;
     this.#random = seededRandom(options.seed ^ 0x5eed);
-    const kafka = new Kafka({
-      clientId: 'chaos-load',
-      brokers: [...options.brokers],
-      logLevel: logLevel.NOTHING,
-      requestTimeout: 10_000,
-      // Longer than any outage that is planned, and an end if the broker never comes back.
-      retry: { retries: SEND_RETRIES_MAX, initialRetryTime: 50, maxRetryTime: 500 },
-    });
-    this.#producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
   }
 
   async start(onFailure: (error: unknown) => void): Promise<void> {
-    await this.#producer.connect();
-    this.#running = this.#run();
+    const producer = await OtherProducer.start(this.#options.brokers);
+    this.#producer = producer;
+    this.#running = this.#run(producer);
     this.#running.catch(onFailure);
   }
 
-  /** Ends after the batch in hand. Idempotent. */
+  /** Ends after the batch in hand, which the producer bounds. Idempotent. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
@@ -64,24 +54,20 @@ export class ChaosLoad {
 
   async #stop(): Promise<void> {
     this.#abort.abort();
-    const bound = new AbortController();
-    const late = sleep(STOP_BUDGET_MS, 'late', { signal: bound.signal }).catch(() => 'in time');
     try {
-      if ((await Promise.race([this.#running, late])) === 'late')
-        throw new Error(`The producer of the input got no acknowledgement within ${STOP_BUDGET_MS} ms.`);
+      await this.#running;
     } finally {
-      bound.abort();
-      await this.#producer.disconnect();
+      await this.#producer?.close();
     }
   }
 
-  async #run(): Promise<void> {
+  async #run(producer: OtherProducer): Promise<void> {
     const perMs = this.#options.recordsPerSecond / 1_000;
     let last = performance.now() - BATCH_EVERY_MS;
     while (!this.#abort.signal.aborted) {
       const from = performance.now();
       // Slow acknowledgements make larger batches, an outage no flood.
-      await this.#send(Math.max(1, Math.round(perMs * Math.min(from - last, CATCH_UP_MS_MAX))));
+      await this.#send(producer, Math.max(1, Math.round(perMs * Math.min(from - last, CATCH_UP_MS_MAX))));
       last = from;
       const tookMs = performance.now() - from;
       this.slowestMs = Math.max(this.slowestMs, tookMs);
@@ -89,40 +75,33 @@ export class ChaosLoad {
     }
   }
 
-  async #send(records: number): Promise<void> {
-    const events: Message[] = [];
-    const profiles: Message[] = [];
-    const counted: (() => void)[] = [];
-    const next = (map: Map<string, number>, pending: Map<string, number>, key: string): number => {
-      const seq = (pending.get(key) ?? map.get(key) ?? 0) + 1;
-      pending.set(key, seq);
-      counted.push(() => map.set(key, seq));
-      return seq;
-    };
-    const [newEvents, newProfiles] = [new Map<string, number>(), new Map<string, number>()];
-    for (let i = 0; i < records; i++) {
-      if (this.#random.below(EVENTS_PER_PROFILE + 1) === 0) {
-        const key = `profile-${this.#random.below(PROFILE_KEYS)}`;
-        profiles.push({
-          key,
-          value: json({ version: next(this.profiles, newProfiles, key) } satisfies Profile),
-        });
-        continue;
-      }
-      const key = `key-${this.#random.below(this.#options.keys)}`;
-      const seq = next(this.events, newEvents, key);
-      const last = this.#random.chance(0.02);
-      const n = this.#random.between(-1_000, 1_000);
-      events.push({ key, value: json({ seq, n, ...(last ? { last } : {}) } satisfies ChaosEvent) });
-    }
-    const topicMessages = [
-      { topic: 'events', messages: events },
-      { topic: 'profiles', messages: profiles },
-    ].filter(({ messages }) => messages.length > 0);
-    await this.#producer.sendBatch({ acks: -1, topicMessages });
-    for (const count of counted) count();
-    this.acknowledged += records;
+  async #send(producer: OtherProducer, count: number): Promise<void> {
+    // Counted as acknowledged only when they are; within the batch each key goes on from here.
+    const next = { events: new Map(this.events), profiles: new Map(this.profiles) };
+    await producer.send(Array.from({ length: count }, () => this.#record(next)));
+    this.events = next.events;
+    this.profiles = next.profiles;
+    this.acknowledged += count;
   }
+
+  #record(next: {
+    readonly events: Map<string, number>;
+    readonly profiles: Map<string, number>;
+  }): ProducedRecord {
+    if (this.#random.below(EVENTS_PER_PROFILE + 1) === 0) {
+      const key = `profile-${this.#random.below(PROFILE_KEYS)}`;
+      return ['profiles', key, json({ version: increased(next.profiles, key) })];
+    }
+    const key = `key-${this.#random.below(this.#options.keys)}`;
+    const event = { seq: increased(next.events, key), n: this.#random.between(-1_000, 1_000) };
+    return ['events', key, json(this.#random.chance(0.02) ? { ...event, last: true } : event)];
+  }
+}
+
+function increased(counts: Map<string, number>, key: string): number {
+  const count = (counts.get(key) ?? 0) + 1;
+  counts.set(key, count);
+  return count;
 }
 
 function json(value: ChaosEvent | Profile): string {

@@ -11,6 +11,7 @@ import { seededRandom, type SeededRandom } from '../seeded-random.js';
  * - `wipe`: the same, and its directory is deleted meanwhile.
  * - `freeze`: SIGSTOP past the session timeout, then SIGCONT: a zombie wakes up.
  * - `brokerRestart`: SIGTERM and start. `brokerKill`: SIGKILL, and a start after `forMs`. `brokerFreeze`: SIGSTOP, SIGCONT.
+ *   One node of the cluster at a time.
  */
 export type FaultKind =
   'join' | 'leave' | 'kill' | 'wipe' | 'freeze' | 'brokerRestart' | 'brokerKill' | 'brokerFreeze';
@@ -19,8 +20,10 @@ export interface Fault {
   /** Since the start of the chaos. */
   readonly atMs: number;
   readonly kind: FaultKind;
-  /** Index of the process; `undefined`: the broker. */
+  /** Index of the process; `undefined`: a broker. */
   readonly process: number | undefined;
+  /** Index of the broker, if it is one. */
+  readonly node: number | undefined;
   readonly forMs: number;
 }
 
@@ -28,6 +31,7 @@ export interface PlanOptions {
   readonly seed: number;
   readonly faults: number;
   readonly processes: number;
+  readonly nodes: number;
   readonly sessionTimeoutMs: number;
   /** Mean time between two faults, outages of the broker not counted. */
   readonly everyMs: number;
@@ -60,10 +64,10 @@ export function planFaults(options: PlanOptions): readonly Fault[] {
   let atMs = 0;
   return kinds.map((kind, i) => {
     atMs += Math.round(options.everyMs * (0.3 + 1.4 * random.next()));
-    if (kind === 'join') return { atMs, kind, process: FIRST_PROCESSES + i, forMs: 0 };
+    if (kind === 'join') return { atMs, kind, process: FIRST_PROCESSES + i, node: undefined, forMs: 0 };
     const forMs = duration(kind, random, options.sessionTimeoutMs);
     if (isBroker(kind)) {
-      const fault = { atMs, kind, process: undefined, forMs };
+      const fault = { atMs, kind, process: undefined, node: random.below(options.nodes), forMs };
       // What follows meets a group that is still coming back, but not one that is still cut off from everything.
       atMs += forMs + random.between(0, BROKER_BACK_MS);
       return fault;
@@ -71,7 +75,7 @@ export function planFaults(options: PlanOptions): readonly Fault[] {
     const process = freeProcess(busyUntil, atMs, random);
     atMs = Math.max(atMs, busyUntil[process]!);
     busyUntil[process] = atMs + forMs;
-    return { atMs, kind, process, forMs };
+    return { atMs, kind, process, node: undefined, forMs };
   });
 }
 
