@@ -253,6 +253,8 @@ function load(): Kafkajs {
     connection(settings) {
       const connection = new Connection(connectionOptions(settings, socketFactory()));
       quietly(connection.requestQueue);
+      // The socket stands before the broker's versions are known, and until then no request can be made.
+      let ready = false;
       const drop = async (reason: string): Promise<void> => {
         connection.rejectRequests(new KafkaJSConnectionClosedError(reason, settings));
         await connection.disconnect();
@@ -281,13 +283,17 @@ function load(): Kafkajs {
           return broker.versions ?? {};
         },
         get isConnected() {
-          return connection.isConnected() && (settings.sasl === undefined || connection.isAuthenticated());
+          return (
+            ready && connection.isConnected() && (settings.sasl === undefined || connection.isAuthenticated())
+          );
         },
         async connect() {
           // A broker that was away may have come back as another version.
           if (!connection.isConnected()) broker.versions = null;
+          ready = false;
           try {
             await broker.connect();
+            ready = true;
           } catch (error) {
             // A login that stopped half-way can't be begun again on the same connection.
             await drop('Connecting failed');
