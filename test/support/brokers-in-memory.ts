@@ -206,12 +206,12 @@ export class ScriptedBrokers {
 
   #note({ apiName, body }: WireRequest<unknown>): void {
     if (apiName === 'Metadata') return;
-    const of = apiName === 'Produce' ? this.#readProduce(body).map(({ key }) => key) : [];
+    const of = apiName === 'Produce' ? this.#readProduce(whole(body)).map(({ key }) => key) : [];
     this.seen.push([apiName, ...of].join(' '));
   }
 
   #answer(node: number, request: WireRequest<unknown>, refusal: CodeName | undefined): unknown {
-    const reader = new ByteReader(request.body);
+    const reader = new ByteReader(whole(request.body));
     const code = refusal === undefined ? undefined : CODES[refusal];
     switch (request.apiName) {
       case 'Metadata':
@@ -219,7 +219,7 @@ export class ScriptedBrokers {
       case 'InitProducerId':
         return code === undefined ? this.#init(reader) : { errorCode: code, producerId: -1, epoch: -1 };
       case 'Produce':
-        return this.#produce(node, request.body, code);
+        return this.#produce(node, whole(request.body), code);
       case 'AddPartitionsToTxn':
         return this.#addPartitions(reader, code);
       case 'AddOffsetsToTxn':
@@ -286,7 +286,7 @@ export class ScriptedBrokers {
   }
 
   #produce(node: number, body: Buffer, refusal: number | undefined): unknown {
-    return this.#readProduce(body).map(({ key, topic, partition, bytes, transactionalId }) => {
+    return this.#readProduce(whole(body)).map(({ key, topic, partition, bytes, transactionalId }) => {
       const result = refusal ?? this.#append(node, key, topic, bytes, transactionalId);
       return typeof result === 'number'
         ? { topic, partition, errorCode: result, baseOffset: -1, message: null }
@@ -451,4 +451,8 @@ function valuesOf(bytes: Buffer): readonly string[] {
   const values: string[] = [];
   while (reader.next()) values.push(Buffer.from(reader.value()!).toString());
   return values;
+}
+
+function whole(body: WireRequest<unknown>['body']): Buffer {
+  return Buffer.concat(body instanceof Uint8Array ? [body] : body);
 }

@@ -23,6 +23,7 @@ test('a connection is not there before the broker has told its versions, so nobo
     sasl: undefined,
     connectionTimeoutMs: 2_000,
     authenticationTimeoutMs: 2_000,
+    reusesAnswers: false,
     requestTimeoutMs: 5_000,
     logger: quiet,
   });

@@ -410,6 +410,8 @@ export class Cluster {
       requestTimeoutMs: isQuick
         ? Math.min(QUICK_REQUEST_TIMEOUT_MS, options.requestTimeoutMs)
         : options.requestTimeoutMs,
+      // A fetcher copies out at once, and sends its next poll afterwards.
+      reusesAnswers: purpose.startsWith('fetch/'),
       logger: this.#kafkajsLogger,
     });
   }

@@ -5,20 +5,22 @@
  * broker is `cluster.ts`.
  */
 import { createRequire } from 'node:module';
-import type { ConnectionOptions } from 'node:tls';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { SASLOptions } from 'kafkajs';
 import { PartitaError } from '../../core/errors.js';
+import { AnswerAssembler } from './answer-assembler.js';
 import { loginOptions } from './token-login.js';
 import { ByteWriter } from './wire/byte-writer.js';
 
 export const KAFKAJS_VERSION = '2.2.4';
 
-/** A request of our own, as kafkajs' connections send it: the body after the request header. */
+/** A request of our own, as kafkajs' connections send it: what follows the request header, in pieces. */
 export interface WireRequest<T> {
   readonly apiKey: number;
   readonly apiVersion: number;
   readonly apiName: string;
-  readonly body: Buffer;
+  readonly body: Buffer | readonly Uint8Array[];
   decode(payload: Buffer): T;
   /** Longer than the connection's own time-out, for long polls. */
   readonly requestTimeoutMs?: number;
@@ -134,6 +136,8 @@ interface KafkajsConnection {
   isAuthenticated(): boolean;
   connect(): Promise<unknown>;
   disconnect(): Promise<unknown>;
+  processData(bytes: Buffer): void;
+  readonly authHandlers: object | null;
   authenticate(): Promise<void>;
   getSupportAuthenticationProtocol(): boolean | null;
   setSupportAuthenticationProtocol(isSupported: boolean): void;
@@ -143,7 +147,7 @@ interface KafkajsConnection {
   failIfNotConnected(): void;
   nextCorrelationId(): number;
   readonly requestQueue: KafkajsRequestQueue;
-  socket?: { cork(): void; uncork(): void; write(bytes: Buffer): void; destroy(): void };
+  socket?: { cork(): void; uncork(): void; write(bytes: Uint8Array): void; destroy(): void };
 }
 
 /** Matches answers to requests, and holds requests back while a broker throttles the client. */
@@ -156,6 +160,11 @@ interface KafkajsRequestQueue {
     readonly expectResponse: boolean;
     readonly requestTimeout: number | null;
     readonly sendRequest: () => void;
+  }): void;
+  fulfillRequest(answer: {
+    readonly size: number;
+    readonly correlationId: number;
+    readonly payload: Buffer;
   }): void;
   checkPendingRequests(): void;
   scheduleCheckPendingRequests(): void;
@@ -179,6 +188,8 @@ export interface ConnectionSettings {
   readonly connectionTimeoutMs: number;
   readonly authenticationTimeoutMs: number;
   readonly requestTimeoutMs: number;
+  /** Whether each answer is done with before the next question is sent: then large ones share a buffer. */
+  readonly reusesAnswers: boolean;
   readonly logger: KafkajsLogger;
 }
 
@@ -212,6 +223,9 @@ export async function loadKafkajs(): Promise<Kafkajs> {
 
 const FETCH_VERSION = 11;
 const HELD_BACK_CHECK_MS = 10;
+const KEEP_ALIVE_MS = 60_000;
+/** More of it at once means fewer system calls. */
+const READ_BYTES = 256 << 10;
 
 /** Codes that came after kafkajs. */
 const LATER_ERRORS: Readonly<Record<number, string>> = {
@@ -231,7 +245,6 @@ function load(): Kafkajs {
     );
   const Broker = require('kafkajs/src/broker') as new (options: object) => KafkajsBroker;
   const Connection = require('kafkajs/src/network/connection') as new (options: object) => KafkajsConnection;
-  const socketFactory = require('kafkajs/src/network/socketFactory') as () => object;
   const { failure, createErrorFromCode } = require('kafkajs/src/protocol/error') as {
     failure: (code: number) => boolean;
     createErrorFromCode: (code: number) => { readonly type: string; readonly code: number };
@@ -251,8 +264,9 @@ function load(): Kafkajs {
       return error.code === code ? error.type : (LATER_ERRORS[code] ?? `UNKNOWN_${code}`);
     },
     connection(settings) {
-      const connection = new Connection(connectionOptions(settings, socketFactory()));
+      const connection = new Connection(connectionOptions(settings));
       quietly(connection.requestQueue);
+      readInPlace(connection, settings);
       // The socket stands before the broker's versions are known, and until then no request can be made.
       let ready = false;
       const drop = async (reason: string): Promise<void> => {
@@ -343,7 +357,7 @@ function singleConnectionPool(
   };
 }
 
-function connectionOptions(settings: ConnectionSettings, socketFactory: object): object {
+function connectionOptions(settings: ConnectionSettings): object {
   return {
     host: settings.host,
     port: settings.port,
@@ -354,7 +368,7 @@ function connectionOptions(settings: ConnectionSettings, socketFactory: object):
     requestTimeout: settings.requestTimeoutMs,
     enforceRequestTimeout: true,
     maxInFlightRequests: null,
-    socketFactory,
+    socketFactory: openSocket,
     logger: settings.logger,
   };
 }
@@ -372,7 +386,12 @@ async function sendFramed<T>(
   connection.failIfNotConnected();
   const { apiKey, apiVersion, apiName, body, requestTimeoutMs } = request;
   const correlationId = connection.nextCorrelationId();
+  const pieces = body instanceof Uint8Array ? [body] : body;
   const header = requestHeader(request, correlationId, clientId);
+  header.writeInt32BE(
+    pieces.reduce((sum, { length }) => sum + length, header.length - 4),
+    0,
+  );
   const { payload } = await new Promise<{ readonly payload: Buffer }>((resolve, reject) => {
     connection.requestQueue.push({
       entry: { apiKey, apiName, apiVersion, correlationId, resolve, reject },
@@ -383,7 +402,7 @@ async function sendFramed<T>(
         const socket = connection.socket!;
         socket.cork();
         socket.write(header);
-        socket.write(body);
+        for (const piece of pieces) socket.write(piece);
         socket.uncork();
       },
     });
@@ -391,21 +410,81 @@ async function sendFramed<T>(
   return request.decode(payload);
 }
 
-/** The length of all that follows, and the request header of version 1. */
+/** Room for the length of all that follows, and the request header of version 1. */
 function requestHeader(
-  { apiKey, apiVersion, body }: WireRequest<unknown>,
+  { apiKey, apiVersion }: WireRequest<unknown>,
   correlationId: number,
   clientId: string,
 ): Buffer {
-  const header = new ByteWriter()
+  return new ByteWriter()
     .int32(0)
     .int16(apiKey)
     .int16(apiVersion)
     .int32(correlationId)
     .string(clientId)
     .finish();
-  header.writeInt32BE(header.length - 4 + body.length, 0);
-  return header;
+}
+
+/**
+ * kafkajs' own sockets and framing allocate for each read, and again for each answer, and a process that only passes bytes
+ * on then spends its time collecting them. Here a socket reads into one buffer for ever, if it is a plain one, and
+ * answers are put together by `answer-assembler.ts`.
+ */
+function readInPlace(connection: KafkajsConnection, { reusesAnswers }: ConnectionSettings): void {
+  const assembler = new AnswerAssembler(reusesAnswers, (answer) => {
+    connection.requestQueue.fulfillRequest({
+      size: answer.length,
+      correlationId: answer.readInt32BE(0),
+      payload: answer.subarray(4),
+    });
+  });
+  const processData = connection.processData.bind(connection);
+  let socket = connection.socket;
+  connection.processData = (bytes) => {
+    // A login by the oldest handshake has a framing of its own.
+    if (connection.authHandlers !== null) {
+      processData(Buffer.from(bytes));
+      return;
+    }
+    if (connection.socket !== socket) {
+      socket = connection.socket;
+      assembler.reset();
+    }
+    try {
+      assembler.push(bytes);
+    } catch (error) {
+      connection.rejectRequests(error as Error);
+      connection.socket?.destroy();
+    }
+  };
+}
+
+function openSocket({ host, port, ssl, onConnect }: SocketRequest): Socket {
+  const socket =
+    ssl === null
+      ? connectPlainly(host, port, onConnect)
+      : connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : {}), ...ssl }, onConnect);
+  return socket.setKeepAlive(true, KEEP_ALIVE_MS);
+}
+
+interface SocketRequest {
+  readonly host: string;
+  readonly port: number;
+  readonly ssl: ConnectionOptions | null;
+  readonly onConnect: () => void;
+}
+
+/** What it reads is told as data that holds until the listener returns. */
+function connectPlainly(host: string, port: number, onConnect: () => void): Socket {
+  const onread = {
+    buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+    callback: (count: number, bytes: Uint8Array): boolean => {
+      socket.emit('data', Buffer.from(bytes.buffer, bytes.byteOffset, count));
+      return true;
+    },
+  };
+  const socket = connectTcp({ host, port, onread }, onConnect);
+  return socket;
 }
 
 /**

@@ -10,6 +10,11 @@ export class ByteWriter {
     this.#bytes = Buffer.allocUnsafe(initialBytes);
   }
 
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#at;
+  }
+
   int8(value: number): this {
     this.#room(1);
     this.#at = this.#bytes.writeInt8(value, this.#at);

@@ -25,17 +25,29 @@ export function produceRequest(request: {
   readonly batches: readonly ProduceBatch[];
 }): WireRequest<readonly ProducedPartition[]> {
   const { transactionalId, timeoutMs, batches } = request;
-  const bytes = batches.reduce((sum, batch) => sum + batch.bytes.byteLength + 8, 256);
-  const writer = new ByteWriter(bytes + batches.length * 32);
+  const writer = new ByteWriter();
+  const pieces: Uint8Array[] = [];
+  let at = 0;
   writer
     .nullableString(transactionalId)
     // Acknowledged by all in-sync replicas.
     .int16(-1)
-    .int32(timeoutMs)
-    .array([...byTopic(batches)], ([topic, of]) => {
-      writer.string(topic).array(of, (batch) => writer.int32(batch.partition).byteArray(batch.bytes));
-    });
-  return { apiKey: 0, apiVersion: 8, apiName: 'Produce', body: writer.finish(), decode };
+    .int32(timeoutMs);
+  // The batches themselves are not copied: each stands behind what was written before it.
+  const cuts: { readonly at: number; readonly bytes: Uint8Array }[] = [];
+  writer.array([...byTopic(batches)], ([topic, of]) =>
+    writer.string(topic).array(of, ({ partition, bytes }) => {
+      writer.int32(partition).int32(bytes.byteLength);
+      cuts.push({ at: writer.length, bytes });
+    }),
+  );
+  const written = writer.finish();
+  for (const cut of cuts) {
+    pieces.push(written.subarray(at, cut.at), cut.bytes);
+    at = cut.at;
+  }
+  if (at < written.length) pieces.push(written.subarray(at));
+  return { apiKey: 0, apiVersion: 8, apiName: 'Produce', body: pieces, decode };
 }
 
 function decode(payload: Buffer): readonly ProducedPartition[] {
