@@ -50,7 +50,10 @@ import { WakeUp } from './wake-up.js';
 /** The clock and the control lane are looked at after so many records. */
 const RECORDS_PER_LOOK = 32;
 /** Bytes of at-least-once outputs that may be unacknowledged before the loop waits. */
-const OUTPUTS_IN_FLIGHT_MAX = 8 << 20;
+const OUTPUTS_IN_FLIGHT_MAX = 2 << 20;
+/** Fewer bytes of them wait for the next bursts, a few at most, while there is more to process: each sending has its price. */
+const OUTPUTS_SENT_MIN = 128 << 10;
+const OUTPUT_BURSTS_MAX = 4;
 
 export class PartitionActor implements ActorApi {
   readonly lifecycle: Lifecycle<(typeof actorLifecycle)['initial']>;
@@ -327,6 +330,7 @@ export class PartitionActor implements ActorApi {
   // ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #work(): Promise<void> {
+    let bursts = 0;
     while (this.lifecycle.is('running')) {
       this.#wakeUp.looking();
       Atomics.add(this.#progress, PROGRESS.heartbeat, 1);
@@ -334,7 +338,10 @@ export class PartitionActor implements ActorApi {
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
       const more = await this.#burst();
-      this.#sendOutputs();
+      if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
+        bursts = 0;
+        this.#sendOutputs();
+      }
       if (this.#early.bytesInFlight > OUTPUTS_IN_FLIGHT_MAX) await this.#early.sent;
       if (more || this.#calls.waiting) await yieldToEventLoop();
       else await this.#sleep();

@@ -30,6 +30,9 @@ const ENTRY = new URL('../../workers/actor-host.js', import.meta.url).href;
 /** A killed thread's exit is waited for, so that its databases are free; after this long it counts as gone. */
 const EXIT_BUDGET_MS = 5_000;
 
+/** What a record leaves behind is dead at once: a quarter of Node's default costs no rate, and saves 40 MB with two threads. */
+const YOUNG_GENERATION_MB = 12;
+
 export class ThreadPool implements ActorPlaces {
   readonly size: number;
   readonly #options: ThreadPoolOptions;
@@ -60,9 +63,10 @@ export class ThreadPool implements ActorPlaces {
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
       recordTiming: false,
-      ...(options.maxHeapMb === undefined
-        ? {}
-        : { resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMb } }),
+      resourceLimits: {
+        maxYoungGenerationSizeMb: YOUNG_GENERATION_MB,
+        ...(options.maxHeapMb === undefined ? {} : { maxOldGenerationSizeMb: options.maxHeapMb }),
+      },
     });
     return new ThreadPool(options, piscina);
   }
