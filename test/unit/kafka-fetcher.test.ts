@@ -157,6 +157,32 @@ describe('the Kafka fetcher', () => {
     await fetcher.close();
   });
 
+  test('while nothing happens polls wait longer, until something does or a partition is paused', async () => {
+    const states = [stateAt('t', 0), stateAt('t', 1)];
+    const { brokers, fetcher } = await scene(oneBroker(2), states);
+    const ends = (end: number) => [
+      { topic: 't', partition: 0, end },
+      { topic: 't', partition: 1, end: 0 },
+    ];
+    const nothing = async (end: number) => {
+      await brokers.clock.advanceAsync(100);
+      await brokers.poll().answer(...ends(end));
+    };
+    for (let n = 0; n < 25; n++) await nothing(0);
+    assert.equal(brokers.poll().request.maxWaitTime, 400);
+    const [, other] = ends(0);
+    await brokers.poll().answer({ ...t0, bytes: batch(0, 1), end: 1 }, other!);
+    assert.equal(brokers.poll().request.maxWaitTime, 100);
+    for (let n = 0; n < 25; n++) await nothing(1);
+    assert.equal(brokers.poll().request.maxWaitTime, 400);
+    states[1]!.paused = true;
+    await brokers.clock.advanceAsync(2_000);
+    await brokers.poll().answer(...ends(1));
+    assert.deepEqual(brokers.poll().asked, ['t/0@1']);
+    assert.equal(brokers.poll().request.maxWaitTime, 100);
+    await fetcher.close();
+  });
+
   test('batches that compaction has emptied move the position on', async () => {
     const { brokers, sink, fetcher } = await scene(oneBroker(), [stateAt('t', 0)]);
     await brokers.poll().answer({ ...t0, bytes: emptiedBatch(0, 4), end: 9 });

@@ -7,6 +7,9 @@ import type { Clock } from '../../core/clock.js';
 
 const LOST_BACKOFF = { firstMs: 20, maxMs: 1_000, attemptsMax: Infinity } as const;
 const IDLE_BACKOFF = { firstMs: 2, maxMs: 100, attemptsMax: Infinity } as const;
+/** After so many polls without news a broker may wait longer with each answer. */
+const QUIET_POLLS = 20;
+const QUIET_FACTOR = 4;
 /** So often in a row a broker may refuse us, or not be understood: some seconds. */
 const REFUSALS_MAX = 10;
 
@@ -19,6 +22,7 @@ export class FetchLoop {
   readonly #idle = new Backoff(IDLE_BACKOFF);
   #refusals = 0;
   #turn = 0;
+  #quietPolls = 0;
   #wake: (() => void) | undefined;
 
   constructor(node: number, clock: Clock) {
@@ -38,6 +42,7 @@ export class FetchLoop {
 
   /** Whether this is the first failure since an answer. */
   failed(): boolean {
+    this.#quietPolls = 0;
     const isFirst = this.#lost.attempts === 0;
     this.retryAt = this.#clock.monotonic() + this.#lost.next()!;
     return isFirst;
@@ -50,9 +55,15 @@ export class FetchLoop {
     return true;
   }
 
+  /** How long the broker may wait, where nobody would mind a longer wait while nothing happens. */
+  patience(maxWaitMs: number): number {
+    return this.#quietPolls >= QUIET_POLLS ? maxWaitMs * QUIET_FACTOR : maxWaitMs;
+  }
+
   /** A poll that brought nothing without waiting for anything, as none should, is not sent again at once. */
-  brought(something: boolean): void {
-    if (something) this.#idle.reset();
+  brought(data: boolean, hasWaited: boolean): void {
+    this.#quietPolls = data ? 0 : this.#quietPolls + 1;
+    if (data || hasWaited) this.#idle.reset();
     else this.retryAt = this.#clock.monotonic() + this.#idle.next()!;
   }
 

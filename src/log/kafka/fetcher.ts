@@ -50,6 +50,8 @@ interface Asked extends TopicPartition {
   readonly from: number;
 }
 
+type Brought = 'data' | 'news' | 'nothing';
+
 /** An answer that brings nothing within this time did not wait for anything. */
 const AT_ONCE_MS = 5;
 /** How long a poll may take while a partition has been paused only for a moment. */
@@ -65,6 +67,8 @@ export class KafkaFetcher implements PartitionFetcher {
   readonly #loops = new Map<number, FetchLoop>();
   #tracks = new Map<string, FetchTrack>();
   #started = false;
+  /** No stream has several inputs. */
+  #areSingle = true;
   /** Number of the chunk that was delivered last. */
   #delivered = 0;
   #closed: Promise<void> | undefined;
@@ -103,6 +107,7 @@ export class KafkaFetcher implements PartitionFetcher {
       const track = known?.state === state ? known : new FetchTrack(state, this.#parts.maxBytesPerPartition);
       this.#tracks.set(key, track);
     }
+    this.#areSingle = new Set(states.map(({ siblings }) => siblings)).size === states.length;
     this.wakeUp();
   }
 
@@ -178,7 +183,7 @@ export class KafkaFetcher implements PartitionFetcher {
       if (led.length === 0) break;
       const asked = this.#plan(loop, led);
       if (asked.length === 0) await loop.untilDue(led.map((track) => track.retryAt));
-      else await this.#poll(loop, asked);
+      else await this.#poll(loop, asked, asked.length === led.length && this.#areSingle);
     }
     this.#loops.delete(loop.node);
   }
@@ -207,26 +212,28 @@ export class KafkaFetcher implements PartitionFetcher {
 
   // ── polls ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #poll(loop: FetchLoop, asked: readonly Asked[]): Promise<void> {
+  /** @param mayBeQuiet nothing is paused that may come back meanwhile, and no input's end is waited for by another one */
+  async #poll(loop: FetchLoop, asked: readonly Asked[], mayBeQuiet: boolean): Promise<void> {
     const { clock, options } = this.#cluster;
     const sent = this.#sink.nextFetch();
     const began = clock.monotonic();
     let answer: FetchAnswer;
     try {
-      answer = await this.#fetch(loop, asked);
+      const { maxWaitMs } = options.fetch;
+      answer = await this.#fetch(loop, asked, mayBeQuiet ? loop.patience(maxWaitMs) : maxWaitMs);
     } catch (error) {
       if (!this.#isClosed) this.#lost(loop, asked, error);
       return;
     }
     loop.answered();
-    const hasBrought = this.#take(asked, answer, sent);
+    const brought = this.#take(asked, answer, sent);
     const hasWaited = clock.monotonic() - began >= Math.min(AT_ONCE_MS, options.fetch.maxWaitMs / 2);
-    loop.brought(hasBrought || hasWaited);
+    loop.brought(brought === 'data', hasWaited || brought === 'news');
   }
 
-  async #fetch(loop: FetchLoop, asked: readonly Asked[]): Promise<FetchAnswer> {
+  async #fetch(loop: FetchLoop, asked: readonly Asked[], maxWaitMs: number): Promise<FetchAnswer> {
     const connection = await this.#cluster.connection(loop.node, this.#purpose);
-    const { maxWaitMs, minBytes, maxBytes } = this.#cluster.options.fetch;
+    const { minBytes, maxBytes } = this.#cluster.options.fetch;
     const request: FetchRequest = {
       isolationLevel: 1,
       maxWaitTime: Math.min(maxWaitMs, this.#waitMs(asked)),
@@ -256,21 +263,22 @@ export class KafkaFetcher implements PartitionFetcher {
     return Infinity;
   }
 
-  /** Hands on what came, in the order asked; whether anything did. */
-  #take(asked: readonly Asked[], answer: FetchAnswer, sent: number): boolean {
+  /** Hands on what came, in the order asked. */
+  #take(asked: readonly Asked[], answer: FetchAnswer, sent: number): Brought {
     const answered = new Map(answer.partitions.map((fetched) => [keyOf(fetched), fetched]));
     // Unless another broker's answer came between, nothing is newer than this one but its own chunks.
     const overlaps = this.#delivered > sent;
-    let hasBrought = false;
+    let brought = 'nothing' as Brought;
     for (const one of asked) {
       if (!this.#isWanted(one)) continue;
       const fetched = answered.get(one.track.key);
       const type =
         fetched === undefined ? 'UNKNOWN_TOPIC_OR_PARTITION' : this.#cluster.errorType(fetched.errorCode);
       if (type !== 'NONE') this.#refused(one, type);
-      else if (this.#deliver(one, fetched!, overlaps ? sent : undefined)) hasBrought = true;
+      else if (this.#deliver(one, fetched!, overlaps ? sent : undefined))
+        brought = fetched!.end > fetched!.start || brought === 'data' ? 'data' : 'news';
     }
-    return hasBrought;
+    return brought;
   }
 
   #isWanted({ track, version }: Asked): boolean {

@@ -28,7 +28,7 @@ export interface KafkaLogOptions {
   /** How often partition counts are looked at again. @default 60,000 */
   readonly metadataMaxAgeMs?: number;
   readonly fetch?: {
-    /** How long a broker waits for something to fetch. @default 100 */
+    /** How long a broker waits for something to fetch; while nothing happens, up to four times as long. @default 100 */
     readonly maxWaitMs?: number;
     /** Bytes a broker collects before it answers, unless the time is over. @default 1 */
     readonly minBytes?: number;
