@@ -221,17 +221,25 @@ describeKafka(
   (broker) => {
     const brokers = (): readonly string[] => broker().brokers;
 
-    test('a missing input topic is named, and nothing is created', soon, async () => {
-      await atDesk('no-input', brokers(), async (desk) => {
-        await refusal(desk.startTotals({ createTopics: { partitions: 1 } }), 'TOPIC_MISSING', desk.amounts);
-        const topics = await (await desk.admin()).listTopics();
-        assert.deepEqual(
-          topics.filter((topic) => topic.includes(desk.of)),
-          [],
-        );
-        assert.deepEqual(readdirSync(desk.stateDir), []);
-      });
-    });
+    test(
+      'a missing input topic is named, and nothing is created unless that is asked for',
+      soon,
+      async () => {
+        await atDesk('no-input', brokers(), async (desk) => {
+          await refusal(desk.startTotals(), 'TOPIC_MISSING', desk.amounts, 'createTopics');
+          const topics = await (await desk.admin()).listTopics();
+          assert.deepEqual(
+            topics.filter((topic) => topic.includes(desk.of)),
+            [],
+          );
+          assert.deepEqual(readdirSync(desk.stateDir), []);
+          const manager = await desk.startTotals({ createTopics: { partitions: 2 } });
+          await manager.ready();
+          const made = await (await desk.admin()).fetchTopicMetadata({ topics: [desk.amounts] });
+          assert.equal(made.topics[0]?.partitions.length, 2);
+        });
+      },
+    );
 
     test('a missing output topic is named, and created where createTopics says so', soon, async () => {
       await atDesk('no-output', brokers(), async (desk) => {

@@ -93,13 +93,14 @@ export class Cluster {
     let last: unknown;
     for (;;)
       try {
-        await deadline.race(this.#refresh([]), 'Connecting to Kafka', 'LOG_UNAVAILABLE');
+        await deadline.race(this.#refresh([]), 'Connecting to Kafka');
         return;
       } catch (error) {
         if (isPartitaError(error) && !error.retryable) throw error;
         // That time is over says less than what an earlier attempt met.
-        if (deadline.expired) throw await this.#unreachable(last ?? error);
-        last = error;
+        const isOver = isPartitaError(error, 'CALL_TIMEOUT');
+        if (!isOver) last = error;
+        if (isOver || deadline.expired) throw await this.#unreachable(last ?? error);
         await this.#sleep(Math.min(backoff.next()!, deadline.remainingMs), {});
       }
   }
