@@ -1,4 +1,5 @@
 /** Committed offsets of all groups. It holds what has been made durable, and nothing of members or generations. */
+import { keyOf } from '../by-topic.js';
 import type { CommittedOffset, TopicPartition } from '../../core/log-types.js';
 import type { OffsetRow } from './log-storage.js';
 
@@ -35,8 +36,4 @@ export class OffsetTable {
       [...offsets.values()].filter((row) => row.topic === topic),
     );
   }
-}
-
-function keyOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
 }

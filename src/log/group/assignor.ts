@@ -2,6 +2,7 @@
  * Who gets which partition, as a pure function of members, topics and the previous assignment. Topics of one stream are
  * assigned together: the same partition number of each goes to the same member.
  */
+import { keyOf } from '../by-topic.js';
 import type { TopicPartition } from '../../core/log-types.js';
 
 export interface AssignorMember {
@@ -146,8 +147,4 @@ function moveOne(held: readonly Set<Unit>[], least: (unit: Unit) => number): boo
       return true;
     }
   return false;
-}
-
-function keyOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
 }

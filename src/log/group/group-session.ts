@@ -3,6 +3,7 @@
  * (`membership.ts`), its fetcher (`partition-fetcher.ts`) and the member. It calls its member one call at a time; only
  * `onLost` may come while an `onAssign` or `onRevoke` is pending. It never talks to a log, and never decodes what is fetched.
  */
+import { keyOf } from '../by-topic.js';
 import type { Clock } from '../../core/clock.js';
 import type { Logger } from '../../core/logger.js';
 import type { PartitionBounds, TopicPartition } from '../../core/log-types.js';
@@ -263,8 +264,4 @@ function newState(id: TopicPartition): FetchState {
     lastFetch: 0,
     lastAt: 0,
   };
-}
-
-function keyOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`;
 }

@@ -46,7 +46,7 @@ type CoordinatorKind = 'group' | 'transaction';
 const ADD_PARTITIONS_TO_TXN_KEY = 24;
 const VERIFYING_VERSION = 4;
 /** A topic that was just created is not known to every broker at once. */
-const UNKNOWN_TOPIC_GRACE_MS = 2_000;
+export const UNKNOWN_TOPIC_GRACE_MS = 2_000;
 /** What a broker answers from memory; a frozen one is given up sooner. Joining a group has a time-out of its own. */
 const QUICK_REQUEST_TIMEOUT_MS = 10_000;
 const BACKOFF = { firstMs: 10, maxMs: 1_000, attemptsMax: Infinity } as const;

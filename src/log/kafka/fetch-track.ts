@@ -4,7 +4,7 @@
  */
 import { Backoff } from '../../core/backoff.js';
 import { owesNews, type FetchState } from '../group/partition-fetcher.js';
-import { keyOf } from './by-topic.js';
+import { keyOf } from '../by-topic.js';
 
 const BACKOFF = { firstMs: 20, maxMs: 1_000, attemptsMax: Infinity } as const;
 /** A broker gives one batch at least, however large (KIP-74); one that gave a part is asked for more, up to this. */

@@ -9,7 +9,7 @@
 import { isPartitaError, PartitaError } from '../../core/errors.js';
 import type { PartitionBounds, TopicPartition } from '../../core/log-types.js';
 import type { FetchSink, FetchState, PartitionFetcher } from '../group/partition-fetcher.js';
-import { byTopic, keyOf } from './by-topic.js';
+import { byTopic, keyOf } from '../by-topic.js';
 import type { Cluster, RetryOptions } from './cluster.js';
 import { FetchLoop } from './fetch-loop.js';
 import { FetchTrack } from './fetch-track.js';

@@ -8,7 +8,7 @@ import type { TopicPartition } from '../../core/log-types.js';
 import { assign } from '../group/assignor.js';
 import type { GroupLink, HeartbeatAnswer, JoinAnswer, JoinRequest } from '../group/group-link.js';
 import type { OwnershipAnswer } from '../log-client.js';
-import { keyOf } from './by-topic.js';
+import { keyOf } from '../by-topic.js';
 import type { Cluster, Purpose } from './cluster.js';
 import {
   isConnectionError,

@@ -19,7 +19,6 @@ import type { Cluster } from './cluster.js';
 import { KafkaFetcher } from './fetcher.js';
 import { HEARTBEATS_PER_SESSION, KafkaGroupLink } from './group-link.js';
 import { KafkaTopics } from './kafka-topics.js';
-import type { Kafkajs } from './kafkajs-internals.js';
 import { OffsetsReader } from './offsets-reader.js';
 import { KafkaOutputProducer } from './output-producer.js';
 import { PageReader } from './page-reader.js';
@@ -40,12 +39,12 @@ export class KafkaClient implements LogClient {
   #joins = 0;
   #closing: Promise<void> | undefined;
 
-  constructor(cluster: Cluster, kafkajs: Kafkajs, clientId: string) {
+  constructor(cluster: Cluster, clientId: string) {
     this.#cluster = cluster;
     this.#clientId = clientId;
     this.#offsets = new OffsetsReader(cluster);
     this.#pages = new PageReader(cluster, this.#offsets);
-    const topics = new KafkaTopics(cluster, kafkajs);
+    const topics = new KafkaTopics(cluster);
     this.topics = {
       describe: (names) => topics.describe(names),
       ensure: (spec) => topics.ensure(spec),

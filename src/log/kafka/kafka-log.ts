@@ -31,7 +31,7 @@ export function kafka(options: KafkaLogOptions): LogFactory {
         await cluster.close();
         throw error;
       }
-      return new KafkaClient(cluster, kafkajs, id);
+      return new KafkaClient(cluster, id);
     },
   };
 }

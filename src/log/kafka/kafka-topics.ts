@@ -8,7 +8,6 @@ import type { TopicDescription } from '../../core/log-types.js';
 import type { TopicSpec } from '../log-client.js';
 import type { Cluster, TopicMetadata } from './cluster.js';
 import { BrokerAnswerError, toPartitaError } from './kafka-errors.js';
-import type { Kafkajs } from './kafkajs-internals.js';
 import { createTopicRequest } from './wire/create-topics.js';
 
 /** Kafka's number for topics among the resources that have configs. */
@@ -18,13 +17,11 @@ const LEADERS_WAIT_MS = 20;
 
 export class KafkaTopics {
   readonly #cluster: Cluster;
-  readonly #kafkajs: Kafkajs;
   /** Actors that start together ask the same. */
   readonly #describing = new Map<string, Promise<readonly (TopicDescription | undefined)[]>>();
 
-  constructor(cluster: Cluster, kafkajs: Kafkajs) {
+  constructor(cluster: Cluster) {
     this.#cluster = cluster;
-    this.#kafkajs = kafkajs;
   }
 
   async describe(topics: readonly string[]): Promise<readonly (TopicDescription | undefined)[]> {
@@ -87,7 +84,7 @@ export class KafkaTopics {
       what,
       async (connection) => {
         const [answer] = await connection.send(createTopicRequest(spec, CREATE_TIMEOUT_MS));
-        const type = this.#kafkajs.errorType(answer?.errorCode ?? 0);
+        const type = this.#cluster.errorType(answer?.errorCode ?? 0);
         // Another member was quicker, or an earlier try was carried out and its answer lost.
         if (type === 'NONE' || type === 'TOPIC_ALREADY_EXISTS') return;
         throw toRefusal(type, answer?.message ?? null, what, topic);

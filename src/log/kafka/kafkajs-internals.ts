@@ -41,15 +41,6 @@ export interface FetchRequest {
   readonly topics: readonly { readonly topic: string; readonly partitions: readonly FetchPartition[] }[];
 }
 
-interface OffsetTopics {
-  readonly topic: string;
-  readonly partitions: readonly {
-    readonly partition: number;
-    readonly offset: string;
-    readonly metadata: string;
-  }[];
-}
-
 interface Fenceable {
   readonly transactionalId: string;
   readonly producerId: string;
@@ -114,11 +105,6 @@ export interface Requests {
       topics: readonly { readonly topic: string; readonly partitions: readonly number[] }[];
     },
   ): Promise<unknown>;
-  addOffsetsToTxn(request: Fenceable & { groupId: string }): Promise<unknown>;
-  txnOffsetCommit(
-    request: Fenceable & { groupId: string; topics: readonly OffsetTopics[] },
-  ): Promise<unknown>;
-  endTxn(request: Fenceable & { transactionResult: boolean }): Promise<unknown>;
 }
 
 export type ApiVersionRanges = Readonly<

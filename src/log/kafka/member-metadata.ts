@@ -5,7 +5,7 @@
  */
 import type { TopicPartition } from '../../core/log-types.js';
 import type { AssignorMember } from '../group/assignor.js';
-import { byTopic, keyOf } from './by-topic.js';
+import { byTopic, keyOf } from '../by-topic.js';
 import { ByteReader } from './wire/byte-reader.js';
 import { ByteWriter } from './wire/byte-writer.js';
 

@@ -5,16 +5,14 @@
 import { Backoff } from '../../core/backoff.js';
 import { PartitaError } from '../../core/errors.js';
 import type { CommittedOffset, PartitionBounds, TopicPartition } from '../../core/log-types.js';
-import { byTopic, keyOf } from './by-topic.js';
-import type { Cluster, RetryOptions } from './cluster.js';
+import { byTopic, keyOf } from '../by-topic.js';
+import { type Cluster, type RetryOptions, UNKNOWN_TOPIC_GRACE_MS } from './cluster.js';
 import { BrokerAnswerError, isCoordinatorError, kafkaType } from './kafka-errors.js';
 import type { BrokerConnection } from './kafkajs-internals.js';
 import { offsetFetchRequest, type OffsetFetchAnswer } from './wire/offset-fetch.js';
 
 const EARLIEST = -2;
 const LATEST = -1;
-/** A topic that was just created is not known to every broker at once. */
-const UNKNOWN_TOPIC_GRACE_MS = 2_000;
 /** A transaction over the offsets is usually completed within some milliseconds (KIP-447). */
 const UNSTABLE_BACKOFF = { firstMs: 2, maxMs: 100, attemptsMax: 12 } as const;
 

@@ -7,7 +7,7 @@ import { Deadline } from '../../core/deadline.js';
 import { describeError, PartitaError } from '../../core/errors.js';
 import type { LogBatch, TopicPartition } from '../../core/log-types.js';
 import type { OutputProducer, ProduceOptions } from '../log-client.js';
-import { keyOf } from './by-topic.js';
+import { keyOf } from '../by-topic.js';
 import type { Cluster, RetryOptions } from './cluster.js';
 import {
   BrokerAnswerError,

@@ -6,7 +6,7 @@
 import { Backoff } from '../../core/backoff.js';
 import { PartitaError } from '../../core/errors.js';
 import type { LogBatch, TopicPartition } from '../../core/log-types.js';
-import { keyOf } from './by-topic.js';
+import { keyOf } from '../by-topic.js';
 import type { Cluster, RetryOptions } from './cluster.js';
 import { kafkaType, toPartitaError } from './kafka-errors.js';
 import type { BrokerConnection } from './kafkajs-internals.js';

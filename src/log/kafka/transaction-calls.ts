@@ -7,7 +7,7 @@ import { Backoff } from '../../core/backoff.js';
 import type { Deadline } from '../../core/deadline.js';
 import { isPartitaError, PartitaError } from '../../core/errors.js';
 import type { OffsetCommit, TopicPartition } from '../../core/log-types.js';
-import type { Cluster, RetryOptions } from './cluster.js';
+import { type Cluster, type RetryOptions, UNKNOWN_TOPIC_GRACE_MS } from './cluster.js';
 import { BrokerAnswerError, isRetriable, kafkaType, toPartitaError } from './kafka-errors.js';
 import type { WireRequest } from './kafkajs-internals.js';
 import {
@@ -64,8 +64,6 @@ export function answeredType(error: unknown): string | undefined {
 const NOTHING_DONE: ReadonlySet<string> = new Set(['CONCURRENT_TRANSACTIONS', 'GROUP_LOAD_IN_PROGRESS']);
 /** Completing a transaction takes some milliseconds. */
 const CONCURRENT_BACKOFF = { firstMs: 2, maxMs: 50, factor: 1.5, attemptsMax: Infinity } as const;
-/** A topic that was just created is not known to every broker at once. */
-const UNKNOWN_TOPIC_GRACE_MS = 2_000;
 
 type Check<T> = (answer: T) => BrokerAnswerError | undefined;
 

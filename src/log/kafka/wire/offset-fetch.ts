@@ -3,7 +3,7 @@
  * offset is being completed the answer is UNSTABLE_OFFSET_COMMIT, which kafkajs' versions can't ask for.
  */
 import type { TopicPartition } from '../../../core/log-types.js';
-import { byTopic } from '../by-topic.js';
+import { byTopic } from '../../by-topic.js';
 import type { WireRequest } from '../kafkajs-internals.js';
 import { ByteReader } from './byte-reader.js';
 import { ByteWriter } from './byte-writer.js';

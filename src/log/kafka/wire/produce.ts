@@ -3,7 +3,7 @@
  * versions decode no such words and throw at the first partition.
  */
 import type { TopicPartition } from '../../../core/log-types.js';
-import { byTopic } from '../by-topic.js';
+import { byTopic } from '../../by-topic.js';
 import type { WireRequest } from '../kafkajs-internals.js';
 import { ByteReader } from './byte-reader.js';
 import { ByteWriter } from './byte-writer.js';

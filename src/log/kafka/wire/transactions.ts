@@ -4,7 +4,7 @@
  * the first code they find, which may be that of a partition to which nothing happened. Produce is `produce.ts`.
  */
 import type { OffsetCommit, TopicPartition } from '../../../core/log-types.js';
-import { byTopic } from '../by-topic.js';
+import { byTopic } from '../../by-topic.js';
 import type { WireRequest } from '../kafkajs-internals.js';
 import { ByteReader } from './byte-reader.js';
 import { ByteWriter } from './byte-writer.js';

@@ -1,4 +1,4 @@
-/** Kafka's requests name topics with their partitions below them: the grouping of flat lists, in order. */
+/** Partitions as keys of maps, and grouped by topic as Kafka's requests name them, in order. */
 export function byTopic<T extends { readonly topic: string }>(items: readonly T[]): Map<string, T[]> {
   const grouped = new Map<string, T[]>();
   for (const item of items) {
