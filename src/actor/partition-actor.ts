@@ -12,7 +12,7 @@ import { isPartitaError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle } from '../core/lifecycles.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import type { StateStore } from '../state/state-store.js';
+import type { EventClock, StateStore } from '../state/state-store.js';
 import { StorePartition } from '../storage/store-partition.js';
 import {
   PROGRESS,
@@ -69,6 +69,7 @@ export class PartitionActor implements ActorApi {
   #partition: StorePartition | undefined;
   #state: StateStore | undefined;
   #processor: RecordProcessor | undefined;
+  #eventClock: EventClock | undefined;
   #checkpoint: Checkpoint | undefined;
   /** Settles with the flush of the checkpoint under way; never rejects. */
   #flushed: Promise<void> | undefined;
@@ -286,6 +287,7 @@ export class PartitionActor implements ActorApi {
       signal: this.#abort.signal,
     });
     this.#state = made.state;
+    this.#eventClock = made.eventClock;
     this.#processor = made.processor;
     this.#checkpoint = made.checkpoint;
     this.#lanes = made.lanes;
@@ -337,7 +339,7 @@ export class PartitionActor implements ActorApi {
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
-      const more = await this.#burst();
+      const more = (await this.#runDue()) ? await this.#burst() : true;
       if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
         bursts = 0;
         this.#sendOutputs();
@@ -348,17 +350,44 @@ export class PartitionActor implements ActorApi {
     }
   }
 
+  /** What is due by wall-clock, then what is due by event time. Whether all of it is done. */
+  async #runDue(): Promise<boolean> {
+    const { due, dueByWallClock } = this.#processor!;
+    const until = this.#environment.clock.monotonic() + this.#spec.options.yieldMs;
+    const stop = () => this.#mustLook(until);
+    for (const runner of [dueByWallClock, due]) {
+      if (runner?.pending !== true) continue;
+      const done = await runner.run(stop);
+      if (!this.lifecycle.is('running')) return false;
+      this.#noteChanges();
+      if (!done) return false;
+    }
+    return true;
+  }
+
+  /** What came due has changed something: a checkpoint will take it along. */
+  #noteChanges(): void {
+    if (this.#schedule.at === Infinity && (this.#state?.dirtyCount ?? 0) > 0) this.#schedule.becomeDirty();
+  }
+
+  /** Calls wait, the layer is full, or the time is up. */
+  #mustLook(until: number): boolean {
+    return this.#calls.waiting || this.#isFull() || this.#environment.clock.monotonic() >= until;
+  }
+
   /** Processes records for at most `yieldMs`. Whether there are more at hand. */
   async #burst(): Promise<boolean> {
     const { clock } = this.#environment;
     const processor = this.#processor!;
+    const { due } = processor;
     const schedule = this.#schedule;
     const until = clock.monotonic() + this.#spec.options.yieldMs;
+    const stop = () => this.#mustLook(until);
     const single = this.#lanes.length === 1 ? this.#lanes[0]! : undefined;
     for (let look = 0; ; look++) {
       if (look === RECORDS_PER_LOOK) {
         look = 0;
-        if (this.#calls.waiting || this.#isFull() || clock.monotonic() >= until) return true;
+        if (stop()) return true;
       }
       const lane = single ?? this.#nextLane();
       if (lane?.hasHead !== true) return false;
@@ -368,8 +397,13 @@ export class PartitionActor implements ActorApi {
       if (pending !== undefined) {
         await pending;
         if (!this.lifecycle.is('running')) return false;
-        if (this.#calls.waiting || this.#isFull() || clock.monotonic() >= until) return true;
       }
+      if (due?.pending === true) {
+        const done = due.run(stop);
+        if (done !== true && !(await done)) return true;
+        if (!this.lifecycle.is('running')) return false;
+      }
+      if (pending !== undefined && stop()) return true;
     }
   }
 
@@ -432,6 +466,9 @@ export class PartitionActor implements ActorApi {
     const { at, idleAt } = this.#schedule;
     if (at !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeUp.ringAt(at);
     else if (this.#positionsMoved()) this.#wakeUp.ringAt(idleAt);
+    const wall = this.#processor?.dueByWallClock?.nextMs ?? Infinity;
+    const { clock } = this.#environment;
+    if (wall !== Infinity) this.#wakeUp.ringAt(clock.monotonic() + Math.max(0, wall - clock.now()));
     await this.#wakeUp.sleep();
   }
 
@@ -473,7 +510,7 @@ export class PartitionActor implements ActorApi {
     const contents = {
       reason,
       positions,
-      eventClock: processor.eventClock,
+      eventClock: this.#eventClock!.ms,
       outputs: processor.commandOutputs.take(),
       commands: commands.map(({ call, result }) => ({ seq: call.seq, result })),
       records: this.#schedule.records,
