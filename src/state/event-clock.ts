@@ -5,9 +5,12 @@
 export class EventClock {
   /** In ms since 1970; -1: nothing was processed yet. */
   ms: number;
+  /** As of the last freeze: what `read: 'committed'` goes by. */
+  frozenMs: number;
 
   constructor(ms: number) {
     this.ms = ms;
+    this.frozenMs = ms;
   }
 
   /** A record of this event time is being processed. */

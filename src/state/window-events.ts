@@ -14,7 +14,12 @@ export interface LateUpdate {
   readonly keyBytes: () => Uint8Array;
 }
 
+/** What a window's result is handed to. */
+export type ResultHandler = (window: unknown, context: object) => unknown;
+
 export class WindowEvents {
+  /** Who is told of the windows of a store; the actor sets it before the first record. */
+  handlerOf: (store: string) => ResultHandler | undefined = () => undefined;
   readonly updates: WindowUpdate[] = [];
   readonly lates: LateUpdate[] = [];
   /** Values that were skipped for their null key. */
