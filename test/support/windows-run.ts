@@ -24,6 +24,7 @@ import { eventsOf, FAR_FUTURE_MS, type History, type Interruption } from './rand
 import {
   byKeyBytes,
   type ModelEmission,
+  type ModelKind,
   type ModelLate,
   type ModelOutcome,
   type ModelResult,
@@ -120,26 +121,12 @@ interface Added {
   readonly value: number | null;
 }
 
-interface Kept extends Added {
-  readonly timestamp: number;
-}
-
-/** Everything that was added, in no promised order: an aggregation that shows what a window holds. */
-const everything: Aggregation<Added, readonly Kept[]> = {
-  kind: 'everything',
-  initial: () => [],
-  add: (state, { event, value }, timestamp) => [...(state as readonly Kept[]), { event, value, timestamp }],
-  result: (state) => state as readonly Kept[],
-  merge: (a, b) => [...(a as readonly Kept[]), ...(b as readonly Kept[])],
-  admit: (state) => 100 * (1 + (state as readonly Kept[]).length),
-  pack: (state) => state,
-  unpack: (packed) => packed,
-};
-
 interface Aggregated {
   readonly n: number;
   readonly sum: number;
-  readonly all: readonly Kept[];
+  readonly all: readonly Added[];
+  readonly earliest: Added | undefined;
+  readonly latest: Added | undefined;
 }
 
 /** Named, since TypeScript does not infer it beside options that may be missing. */
@@ -147,7 +134,9 @@ interface Aggregates {
   readonly [name: string]: Aggregation<Added, unknown>;
   readonly n: Aggregation<Added, number>;
   readonly sum: Aggregation<Added, number>;
-  readonly all: Aggregation<Added, readonly Kept[]>;
+  readonly all: Aggregation<Added, readonly Added[]>;
+  readonly earliest: Aggregation<Added, Added | undefined>;
+  readonly latest: Aggregation<Added, Added | undefined>;
 }
 
 function processorOf(windows: ModelWindows) {
@@ -161,7 +150,13 @@ function processorOf(windows: ModelWindows) {
         value: json<Added>(),
         window: windowOf(windows),
         emission: windows.emission,
-        aggregate: (of) => ({ n: of.count(), sum: of.sum(({ value }) => value), all: everything }),
+        aggregate: (of) => ({
+          n: of.count(),
+          sum: of.sum(({ value }) => value),
+          all: of.collect(),
+          earliest: of.earliest(),
+          latest: of.latest(),
+        }),
         // Windows by count have no clock and refuse its options.
         ...(kind.startsWith('count') ? {} : byTime(windows)),
         ...(trigger?.count === undefined
@@ -178,7 +173,7 @@ function processorOf(windows: ModelWindows) {
     },
     windows: {
       w({ key, startMs, endMs, closed, result }, { emit }) {
-        emit.out(key, { window: { startMs, endMs, closed, result: resultOf(result) } });
+        emit.out(key, { window: { startMs, endMs, closed, result: resultOf(byArrival(kind, result)) } });
       },
     },
     onLate: {
@@ -188,10 +183,10 @@ function processorOf(windows: ModelWindows) {
     },
     queries: {
       current: ({ stores }, key: string | null): readonly ModelWindow[] =>
-        key === null ? [] : stores.w.current(key).map(openOf),
+        key === null ? [] : stores.w.current(key).map((window) => openOf(kind, window)),
       async all({ stores }): Promise<readonly ModelWindow[]> {
         const all: ModelWindow[] = [];
-        for await (const window of stores.w.all(0, Number.MAX_SAFE_INTEGER)) all.push(openOf(window));
+        for await (const window of stores.w.all(0, Number.MAX_SAFE_INTEGER)) all.push(openOf(kind, window));
         return all;
       },
     },
@@ -211,16 +206,23 @@ const bySum = (atLeast: number, closes: boolean) => ({
   closes,
 });
 
-function resultOf({ n, sum, all }: Aggregated): ModelResult {
-  const kept = all.toSorted((a, b) => a.event - b.event);
-  const byAge = kept.toSorted((a, b) => a.timestamp - b.timestamp);
-  const values = kept.map(({ value }) => value);
-  return { n, sum, values, earliest: byAge[0]!.value, latest: byAge.at(-1)!.value };
+function resultOf({ n, sum, all, earliest, latest }: Aggregated): ModelResult {
+  assert.ok(earliest !== undefined && latest !== undefined, 'a window without events');
+  return { n, sum, values: all.map(({ value }) => value), earliest: earliest.value, latest: latest.value };
 }
 
-function openOf({ key, startMs, endMs, closed, result }: WindowResult<string, Aggregated>): ModelWindow {
+/** What sessions had collected comes together in the order of the sessions; all else stands in the order of arrival. */
+function byArrival(kind: ModelKind, aggregated: Aggregated): Aggregated {
+  if (kind !== 'session') return aggregated;
+  return { ...aggregated, all: aggregated.all.toSorted((a, b) => a.event - b.event) };
+}
+
+function openOf(
+  kind: ModelKind,
+  { key, startMs, endMs, closed, result }: WindowResult<string, Aggregated>,
+): ModelWindow {
   assert.equal(closed, false, 'an open window is said to be closed');
-  return { key, startMs, endMs, result: resultOf(result) };
+  return { key, startMs, endMs, result: resultOf(byArrival(kind, result)) };
 }
 
 function windowOf({ kind, sizeMs, stepMs, gapMs, count: n, step }: ModelWindows): Window {
