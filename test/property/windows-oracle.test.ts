@@ -106,6 +106,10 @@ const cases: Readonly<Record<string, { readonly windows: ModelWindows; readonly 
     windows: { ...byPartition, kind: 'sliding', sizeMs: 10 },
     history: events('a', 100, 110, 130),
   },
+  'a sliding window after an event holds what comes in it, also if the one up to that event has closed': {
+    windows: { ...byPartition, kind: 'sliding', sizeMs: 2, graceMs: 20, emission: 'updates' },
+    history: [...events('a', 16), ...events('b', 39), ...events('a', 18)],
+  },
   'sessions that end together close by key, also if one of them has grown': {
     windows: { ...byPartition, kind: 'session', gapMs: 1 },
     history: [...events('é', 0, 1), ...events('a', 1, 3)],
