@@ -105,6 +105,7 @@ export class WindowedStore implements DueSource {
     const windows = this.#windows.open(this.keys.keyText(key));
     if (timestamp > windows.clock) windows.clock = timestamp;
     const watermark = this.watermark(windows.clock);
+    if (this.placement.keepsMs > 0) this.#dropKept(windows, watermark);
     const placed = this.#placed;
     placed.changed.length = 0;
     placed.filled.length = 0;
@@ -204,6 +205,7 @@ export class WindowedStore implements DueSource {
     else windows.nowAt = -1;
     const watermark = this.watermark(windows.clock);
     const closed = this.#closeNext(windows, Math.min(atMs, watermark));
+    if (this.placement.keepsMs > 0) this.#dropKept(windows, watermark);
     this.#schedule(windows, watermark);
     this.writeBack(windows);
     return closed;
@@ -231,17 +233,16 @@ export class WindowedStore implements DueSource {
     this.intervals?.clear();
   }
 
-  /** Takes the window that the watermark has closed first; a window that was kept for its copies just goes. */
+  /** Takes the window that closes first. */
   #closeNext(windows: KeyWindows, untilMs: number): DueCall | undefined {
-    const first = this.#firstDone(windows);
+    const first = this.#firstOpen(windows);
     if (first < 0) return undefined;
     const state = windows.state(first);
     // The key may stand too early in the index: others go first.
     if (this.#endsAt(state) > untilMs) return undefined;
-    const call = state.done ? undefined : this.emission(windows.key, state, true);
-    if (state.done || this.placement.keepsMs === 0) windows.remove(first);
+    if (this.placement.keepsMs === 0) windows.remove(first);
     else windows.replace(first, { ...state, done: true, fresh: false });
-    return call;
+    return this.emission(windows.key, state, true);
   }
 
   /**
@@ -288,22 +289,28 @@ export class WindowedStore implements DueSource {
     windows.dueAt = at;
   }
 
+  /** When the next window of the key closes, or, with none open, when the last one that is kept can go. */
   #nextEnd(windows: KeyWindows): number {
-    const first = this.#firstDone(windows);
-    return first < 0 ? Infinity : this.#endsAt(windows.state(first));
+    if (windows.length === 0) return Infinity;
+    const first = this.#firstOpen(windows);
+    return this.#endsAt(windows.state(first < 0 ? windows.length - 1 : first));
   }
 
-  /**
-   * The position of the window that is done with first; -1: there is none. Windows end in the order of their ids; those
-   * that are kept after their closing come first.
-   */
-  #firstDone(windows: KeyWindows): number {
-    if (windows.length === 0) return -1;
-    if (this.placement.keepsMs === 0) return 0;
-    let open = 0;
-    while (open < windows.length && windows.state(open).done) open++;
-    if (open === 0 || open === windows.length) return 0;
-    return this.#endsAt(windows.state(open)) < this.#endsAt(windows.state(0)) ? open : 0;
+  /** Windows end in the order of their ids, and those that are kept after their closing come first. -1: none is open. */
+  #firstOpen(windows: KeyWindows): number {
+    const { length } = windows;
+    let i = 0;
+    if (this.placement.keepsMs > 0) while (i < length && windows.state(i).done) i++;
+    return i < length ? i : -1;
+  }
+
+  /** Windows that were kept for their copies go when nothing can begin as one any more. */
+  #dropKept(windows: KeyWindows, watermark: number): void {
+    while (windows.length > 0) {
+      const state = windows.state(0);
+      if (!state.done || this.#endsAt(state) > watermark) return;
+      windows.remove(0);
+    }
   }
 
   /** Whether the clock of the partition says all that the row could say. */
