@@ -10,6 +10,7 @@ import { bytes, float64, int64, json, msgpack, nullable, string } from '../../sr
 import { isPartitaError } from '../../src/core/errors.js';
 import { type Aggregation, type Aggregations, aggregationsOf } from '../../src/processor/aggregations.js';
 import { hash53 } from '../../src/processor/hash53.js';
+import { hllAdd } from '../../src/processor/hyperloglog.js';
 import type { Serde } from '../../src/processor/serde.js';
 
 interface Reading {
@@ -98,7 +99,9 @@ const reading = fc.record(
   },
   PLAIN,
 );
-const events = fc.array(fc.record({ value: reading, timestamp: fc.nat(20) }, PLAIN), { maxLength: 200 });
+const events = fc.array(fc.record({ value: reading, timestamp: fc.nat(20) }, PLAIN), {
+  maxLength: 200,
+});
 
 type Naive<R> = (events: readonly Event<Reading>[]) => R;
 const numbers = (all: readonly Event<Reading>[]): number[] => all.map(({ value }) => value.n);
@@ -189,9 +192,9 @@ describe('each aggregation says what a computation over all values says', () => 
       const good = { value: { n: 600, who: 'good' }, timestamp: 81 };
       start.addAll([failed]);
       start.state = state;
-      start.addAll([good]);
+      start.addAll([good, failed]).reopen();
       const all = range(70).map((n) => ({ value: { n, who: `${n}` }, timestamp: n }));
-      const expected = naive([...all, good]);
+      const expected = naive([...all, good, failed]);
       // Past its exact beginnings the sketch estimates.
       if (!aggregation.kind.startsWith('distinctCount(12')) assert.deepEqual(start.result, expected);
     }
@@ -317,6 +320,28 @@ describe('values that are kept', () => {
     ] as const) {
       const window = new Window(aggregation).add({ n: 1, who: '' }, 7).add({ n: 2, who: '' }, 7);
       assert.equal(window.result, expected);
+    }
+  });
+
+  test('that are collected keep their order when windows with blocks and tails become one', () => {
+    for (const [a, b] of [
+      [70, 10],
+      [10, 70],
+      [64, 64],
+      [150, 130],
+      [40, 40],
+      [0, 65],
+    ] as const) {
+      const blocks = new KeptBlocks();
+      const [earlier, later] = [range(a), range(b).map((n) => n + a)].map((some) =>
+        new Window(
+          of.collect((v) => v.n),
+          blocks,
+        ).addAll(some.map((n) => ({ value: { n, who: '' }, timestamp: n }))),
+      );
+      earlier!.merge(later!).add({ n: a + b, who: '' });
+      assert.deepEqual(earlier!.reopen().result, range(a + b + 1));
+      assert.equal(new Set(earlier!.aggregation.blocks!(earlier!.state)).size, blocks.texts.length);
     }
   });
 
@@ -482,6 +507,20 @@ describe('distinctCount', () => {
     }
   });
 
+  test('keeps the rank of the rarest hashes, and no register is a character that JSON escapes', () => {
+    for (const precision of [4, 12, 16]) {
+      const none = '0'.repeat(2 ** precision);
+      const rank = (hash: number): number =>
+        (hllAdd(none, hash, precision) as string).charCodeAt(hash % 2 ** precision) - 48;
+      assert.equal(rank(2 ** 53 - 1), 1);
+      assert.equal(rank(2 ** 51), 2);
+      assert.equal(rank(2 ** 32 + 5), 21);
+      assert.equal(rank(2 ** 31 + 5), 22);
+      assert.equal(rank(5), Math.min(54 - precision, 43));
+      assert.equal(JSON.stringify(hllAdd(none, 5, precision)).length, none.length + 2);
+    }
+  });
+
   test('depends on the values alone: neither on their order nor on merges', () => {
     fc.assert(
       fc.property(
@@ -598,6 +637,8 @@ describe('quantiles', () => {
     const aggregation = given.quantiles((v) => v, [0, 0.5, 0.95, 1], { binsMax: 100, accuracy: 0.05 });
     const results = [all, all.toReversed(), all.toSorted((x, y) => hash53(x) - hash53(y))].map((values) => {
       const window = new Window(aggregation).addAll(values.map((value) => ({ value, timestamp: 0 })));
+      const [, { p }] = aggregation.pack(window.state) as [unknown, { p: [number[], number[]] }];
+      assert.ok(p[0].length <= 100);
       assert.ok(aggregation.admit(window.state) < 100 * 13 + 64 * 26 + 200);
       return window.result;
     });
@@ -606,6 +647,14 @@ describe('quantiles', () => {
     const [least, , high, most] = results[0]!;
     assert.deepEqual([least, most], [all[0], all.at(-1)]);
     assert.ok(Math.abs(high! / all[569]! - 1) <= 0.05);
+  });
+
+  test('of 64 numbers are exact, of 65 they are estimated', () => {
+    const aggregation = given.quantiles((v) => v, [0.5]);
+    const window = new Window(aggregation);
+    for (const n of range(64)) window.add(n + 0.123);
+    assert.deepEqual(window.result, [31.123]);
+    assert.notDeepEqual(window.add(64.123).result, [32.123]);
   });
 
   test('without numbers are undefined, each', () => {
