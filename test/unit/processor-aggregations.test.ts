@@ -191,6 +191,10 @@ describe('each aggregation says what a computation over all values says', () => 
       const failed = { value: { n: 500, who: 'failed' }, timestamp: 80 };
       const good = { value: { n: 600, who: 'good' }, timestamp: 81 };
       start.addAll([failed]);
+      const once = start.result;
+      start.state = state;
+      // The one that failed is tried again, in vain, and is not there for the next.
+      assert.deepEqual(start.addAll([failed]).result, once);
       start.state = state;
       start.addAll([good, failed]).reopen();
       const all = range(70).map((n) => ({ value: { n, who: `${n}` }, timestamp: n }));
@@ -634,7 +638,7 @@ describe('quantiles', () => {
 
   test('with fewer bins than the values need keep the accuracy of the largest, in whatever order they came', () => {
     const all = range(600).map((i) => 1.05 ** i);
-    const aggregation = given.quantiles((v) => v, [0, 0.5, 0.95, 1], { binsMax: 100, accuracy: 0.05 });
+    const aggregation = given.quantiles((v) => v, [0, 0.5, 0.7, 1], { binsMax: 100, accuracy: 0.05 });
     const results = [all, all.toReversed(), all.toSorted((x, y) => hash53(x) - hash53(y))].map((values) => {
       const window = new Window(aggregation).addAll(values.map((value) => ({ value, timestamp: 0 })));
       const [, { p }] = aggregation.pack(window.state) as [unknown, { p: [number[], number[]] }];
@@ -646,7 +650,7 @@ describe('quantiles', () => {
     assert.deepEqual(results[2], results[0]);
     const [least, , high, most] = results[0]!;
     assert.deepEqual([least, most], [all[0], all.at(-1)]);
-    assert.ok(Math.abs(high! / all[569]! - 1) <= 0.05);
+    assert.ok(Math.abs(high! / all[419]! - 1) <= 0.05);
   });
 
   test('of 64 numbers are exact, of 65 they are estimated', () => {
