@@ -13,9 +13,10 @@ import { internal, latin1Keys } from '../internal-serdes.js';
 import type { KeyValueStore } from '../key-value-store.js';
 import type { RecordScope } from '../record-scope.js';
 import { StoreKeys } from '../store-keys.js';
+import type { ResultHandler } from '../window-events.js';
 import { IntervalEmissions } from './interval-emissions.js';
 import { KeyWindows, loadWindow, readBlock, resultOf, type WindowFamilies } from './key-windows.js';
-import { placementOf, type Placed, type Placement } from './placement.js';
+import { placementOf, type Arrival, type Placed, type Placement } from './placement.js';
 import { rowSerde, windowSerde, type KeyRow, type WindowState } from './window-state.js';
 
 type Declaration = WindowedDeclaration<unknown, unknown, unknown>;
@@ -38,6 +39,7 @@ export class WindowedStore implements DueSource {
   readonly #parts: StoreParts;
   readonly #byKey: boolean;
   readonly #isCount: boolean;
+  readonly #isExclusive: boolean;
   readonly #isIdling: boolean;
   readonly #retentionMs: number;
   /** By closing time; with `closing: 'key'` of what the partition's clock may close. */
@@ -46,6 +48,7 @@ export class WindowedStore implements DueSource {
   readonly #now: DueIndex;
   readonly #meta: KeyValueStore;
   readonly #windows: KeyWindows;
+  readonly #arrival: Arrival;
   readonly #placed: Placed = { changed: [], filled: [], missed: [] };
   /** With `trigger.everyMs`. */
   readonly intervals: IntervalEmissions | undefined;
@@ -62,6 +65,7 @@ export class WindowedStore implements DueSource {
     this.placement = placementOf(declaration.window, declaration.graceMs);
     this.#byKey = declaration.closing === 'key';
     this.#isCount = declaration.window.kind === 'count';
+    this.#isExclusive = ['tumbling', 'hopping'].includes(declaration.window.kind);
     this.#isIdling = declaration.idleAfterMs !== undefined;
     this.#retentionMs = declaration.keyClockRetentionMs;
     this.families = {
@@ -74,6 +78,7 @@ export class WindowedStore implements DueSource {
       sharesBlocks: declaration.window.kind === 'sliding',
     };
     this.#windows = new KeyWindows(this.families);
+    this.#arrival = { windows: this.#windows, value: undefined, timestamp: 0, watermark: 0 };
     this.#meta = family(parts, '$m', latin1Keys, NUMBERS);
     this.#due = new DueIndex(parts, '$d', (atMs, key) => this.row(key)?.dueAt === atMs);
     this.#now = new DueIndex(parts, '$n', (atMs, key) => this.row(key)?.nowAt === atMs);
@@ -107,10 +112,15 @@ export class WindowedStore implements DueSource {
     const watermark = this.watermark(windows.clock);
     if (this.placement.keepsMs > 0) this.#dropKept(windows, watermark);
     const placed = this.#placed;
-    placed.changed.length = 0;
-    placed.filled.length = 0;
-    placed.missed.length = 0;
-    this.placement.place({ windows, value, timestamp, watermark }, placed);
+    empty(placed.changed);
+    empty(placed.filled);
+    empty(placed.missed);
+    const arrival = this.#arrival;
+    arrival.value = value;
+    arrival.timestamp = timestamp;
+    arrival.watermark = watermark;
+    this.placement.place(arrival, placed);
+    arrival.value = undefined;
     const emitted = this.#emissions(key, windows, placed);
     if (placed.changed.length > 0) this.intervals?.changed(windows);
     this.#schedule(windows, watermark);
@@ -143,7 +153,10 @@ export class WindowedStore implements DueSource {
   }
 
   resultOf(key: unknown, keyText: string, state: WindowState, closed: boolean): Result {
-    const blocks = { write: noBlocks, read: (id: number) => readBlock(this.families, keyText, id) };
+    const { families } = this;
+    const blocks = families.hasBlocks
+      ? { write: noBlocks, read: (id: number) => readBlock(families, keyText, id) }
+      : NO_BLOCKS;
     const result = resultOf(this.families.aggregations, state, this.names, blocks);
     return this.#shown(key, state, result, closed);
   }
@@ -248,17 +261,20 @@ export class WindowedStore implements DueSource {
   /**
    * What the handler is to be called with for a window of its own accord.
    * @param timestamp default event time of what is emitted; absent: the window's end
+   * @returns `undefined` if nobody listens
    */
-  emission(keyText: string, state: WindowState, closed: boolean, timestamp?: number): DueCall {
+  emission(keyText: string, state: WindowState, closed: boolean, timestamp?: number): DueCall | undefined {
+    const handler = this.#parts.events.handlerOf(this.name);
+    if (handler === undefined) return undefined;
     const key = this.keys.fromKeyText(keyText);
     // Now, since its blocks are about to go.
     const result = this.resultOf(key, keyText, state, closed);
-    const handler = this.#parts.events.handlerOf(this.name);
-    return {
-      timestamp: timestamp ?? (this.#isExclusive() ? state.end - 1 : state.end),
-      call: handler === undefined ? undefined : (context) => handler(result, context),
-      describe: () => ({ key: Buffer.from(keyText, 'latin1'), value: result }),
-    };
+    return new WindowCall(
+      timestamp ?? (this.#isExclusive ? state.end - 1 : state.end),
+      keyText,
+      result,
+      handler,
+    );
   }
 
   /** When the state of a window is done with. */
@@ -375,11 +391,6 @@ export class WindowedStore implements DueSource {
     return { key, startMs, endMs: state.end, result, closed };
   }
 
-  #isExclusive(): boolean {
-    const { kind } = this.declaration.window;
-    return kind === 'tumbling' || kind === 'hopping';
-  }
-
   #encoded(key: unknown): Uint8Array {
     return encodeWith(this.declaration.key, key, { what: 'key', store: this.name, key });
   }
@@ -403,6 +414,36 @@ const NUMBERS = internal<number>('number', {
   fromText: Number,
   bytesMax: () => 18,
 });
+
+/** A closed window, or one emitted by the wall clock, on its way to its handler. */
+class WindowCall implements DueCall {
+  readonly timestamp: number;
+  readonly #keyText: string;
+  readonly #result: Result;
+  readonly #handler: ResultHandler;
+
+  constructor(timestamp: number, keyText: string, result: Result, handler: ResultHandler) {
+    this.timestamp = timestamp;
+    this.#keyText = keyText;
+    this.#result = result;
+    this.#handler = handler;
+  }
+
+  call(context: object): unknown {
+    return this.#handler(this.#result, context);
+  }
+
+  describe(): { readonly key: Uint8Array; readonly value: unknown } {
+    return { key: Buffer.from(this.#keyText, 'latin1'), value: this.#result };
+  }
+}
+
+/** Cheaper than setting the length, for the few that there are. */
+function empty(list: unknown[]): void {
+  while (list.length > 0) list.pop();
+}
+
+const NO_BLOCKS = { write: noBlocks, read: noBlocks };
 
 function noBlocks(): never {
   throw new PartitaError('ILLEGAL_STATE', 'A window is being read, not written.');
