@@ -43,6 +43,7 @@ const KINDS: Readonly<Record<string, MakeStore>> = {
 export class StateStore {
   readonly #layers: StateLayers;
   readonly #what: string;
+  readonly #clock: EventClock;
   readonly #stores: readonly (readonly [name: string, store: DeclaredStore])[];
   /** What windowed stores have to tell handlers about the record under way. */
   readonly events = new WindowEvents();
@@ -54,6 +55,7 @@ export class StateStore {
     this.#what = `${options.stream}-${String(options.partitionNumber)}`;
     this.#layers = new StateLayers(this.#what, options.cacheBytes);
     const { partition, maxRecordBytes, clock = new EventClock(-1) } = options;
+    this.#clock = clock;
     this.#stores = Object.entries(options.stores).map(([name, declaration]) => {
       const make = KINDS[declaration.kind];
       if (make === undefined)
@@ -113,9 +115,19 @@ export class StateStore {
     return this.#layers.cache.bytes;
   }
 
+  /**
+   * What stores want to do before a freeze, bounded, in parts between which the event loop runs; `undefined`: nothing.
+   * Called between two records, and the freeze follows before the next one.
+   */
+  settle(): Promise<void> | undefined {
+    const settling = this.#stores.flatMap(([, store]) => store.settle?.() ?? []);
+    return settling.length === 0 ? undefined : Promise.all(settling).then(() => undefined);
+  }
+
   /** live → frozen, at once; a fresh live transaction begins. @throws PartitaError ILLEGAL_STATE if one is frozen already */
   freeze(): FrozenLayer {
     for (const [, store] of this.#stores) store.prepare?.();
+    this.#clock.freeze();
     return new FrozenLayer(this.#layers, this.#layers.freeze());
   }
 
