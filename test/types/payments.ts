@@ -37,7 +37,13 @@ export default defineProcessor({
     perMinute: topic({ key: string(), value: json<{ n: number; sum: number }>() }),
     counts: topic({ key: string(), value: int64() }),
   },
-  stores: { totals: keyValue({ key: string(), value: json<Total>() }), perMinute },
+  stores: {
+    totals: keyValue({ key: string(), value: json<Total>() }),
+    seen: keyValue({ key: string(), value: int64(), ttlMs: 60_000 }),
+    // @ts-expect-error a ttl is a number of ms
+    wrong: keyValue({ key: string(), value: int64(), ttlMs: '1h' }),
+    perMinute,
+  },
   onError: (_error, record) =>
     record.origin === 'record' && (record.offset ?? 0) < 10 ? 'skip' : { deadLetter: 'dead' },
   process(record, { stores, emit, config }) {
@@ -54,6 +60,13 @@ export default defineProcessor({
       if (next.sum > config.limit) return;
       stores.totals.set(record.key, next);
       stores.totals.update(record.key, (before) => (before === undefined ? next : undefined));
+      stores.seen.set(record.key, 1);
+      stores.seen.set(record.key, 1, { ttlMs: 1_000 });
+      stores.seen.update(record.key, (n) => (n ?? 0) + 1, { ttlMs: 1_000 });
+      // @ts-expect-error a ttl is a number of ms
+      stores.seen.set(record.key, 1, { ttlMs: '1 h' });
+      // @ts-expect-error no such option
+      stores.seen.update(record.key, () => undefined, { ttl: 5 });
       stores.perMinute.add(record.key, record.value);
       emit.totals(record.key, next, { timestamp: record.timestamp, partition: 0, headers: { a: 'b' } });
       // @ts-expect-error wrong value
