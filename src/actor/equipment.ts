@@ -65,6 +65,7 @@ function storesOver(partition: StorePartition, options: EquipmentOptions, clock:
     stores: definition.stores ?? {},
     partition,
     clock,
+    wallNow: () => options.clock.now(),
     cacheBytes,
     maxRecordBytes: spec.changelog!.limits.maxBatchBytes - CHANGELOG_RECORD_OVERHEAD,
     stream: spec.id.stream,

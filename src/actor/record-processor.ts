@@ -100,6 +100,8 @@ export class RecordProcessor {
       });
     }
     this.#contexts = new HandlerContexts({ ...options, outputs: this.outputs });
+    if (options.state !== undefined)
+      options.state.events.handlerOf = (store) => this.#contexts.windowHandler(store);
     this.due = this.#dueRunner('event', this.#contexts, this.outputs);
     const contexts =
       this.commandOutputs === this.outputs

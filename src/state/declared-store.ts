@@ -23,8 +23,17 @@ export interface DeclaredStore {
   settle?(): Promise<void> | undefined;
   /** Stages what a checkpoint takes along, in the live layer that is about to be frozen. Bounded. */
   prepare?(): void;
+  /** Windows that close when nothing comes any more. */
+  readonly idle?: IdleStore | undefined;
   /** Drops what it holds in memory. */
   clear(): void;
+}
+
+/** A store whose time goes on by itself while all inputs are at their end. */
+export interface IdleStore {
+  /** After how many ms of idleness something would come due; Infinity: nothing would. */
+  readonly idleDueMs: number;
+  raiseIdle(idleMs: number): void;
 }
 
 /** What a store is made over. */
@@ -35,6 +44,8 @@ export interface StoreParts {
   /** The changelog's limit for one record batch with one record. */
   readonly maxRecordBytes: number;
   readonly clock: EventClock;
+  /** Wall-clock ms since 1970. */
+  readonly wallNow: () => number;
   /** Where windowed stores leave what handlers are to be told. */
   readonly events: WindowEvents;
 }

@@ -20,14 +20,24 @@ export const ABSENT = undefined;
 export class Expiring {
   /** As it would be held without expiry. */
   readonly value: unknown;
-  /** Event time in ms from which on nobody sees it. */
-  readonly expiryMs: number;
+  /** Two small integers: as one number it would be an object of its own on the heap. */
+  readonly #high: number;
+  readonly #low: number;
 
   constructor(value: unknown, expiryMs: number) {
     this.value = value;
-    this.expiryMs = expiryMs;
+    const high = (expiryMs / LOW_UNITS) | 0;
+    this.#high = high;
+    this.#low = (expiryMs - high * LOW_UNITS) | 0;
+  }
+
+  /** Event time in ms from which on nobody sees it; 0 to 2^53 − 1. */
+  get expiryMs(): number {
+    return this.#high * LOW_UNITS + this.#low;
   }
 }
+
+const LOW_UNITS = 2 ** 26;
 
 /** What a reader at this time sees of a held value. */
 export function visible(held: unknown, clockMs: number): unknown {

@@ -5,29 +5,20 @@
 export class EventClock {
   /** In ms since 1970; -1: nothing was processed yet. */
   ms: number;
+  /** As of the last freeze: what `read: 'committed'` goes by. */
+  frozenMs: number;
   readonly #maxAdvanceMs: number;
-  #frozenMs: number;
 
   /** @param maxAdvanceMs what one record may add at most; the first one sets the clock freely */
   constructor(ms: number, maxAdvanceMs = Infinity) {
     this.ms = ms;
+    this.frozenMs = ms;
     this.#maxAdvanceMs = maxAdvanceMs;
-    this.#frozenMs = ms;
   }
 
   /** A record of this event time is being processed. */
   advance(timestamp: number): void {
     if (timestamp <= this.ms) return;
     this.ms = this.ms < 0 ? timestamp : Math.min(timestamp, this.ms + this.#maxAdvanceMs);
-  }
-
-  /** As of the last freeze: what `committed` reads go by. */
-  get frozenMs(): number {
-    return this.#frozenMs;
-  }
-
-  /** The state is being frozen. */
-  freeze(): void {
-    this.#frozenMs = this.ms;
   }
 }

@@ -119,7 +119,7 @@ export class ExpirySweep {
       const { key } = head;
       const expiryMs = this.#store.expiryOf(key);
       if (expiryMs <= ms) this.#store.deleteText(key);
-      this.#index.deleteHead();
+      this.#index.takeHead();
       this.#index.pop();
       // Its life was prolonged: the row moves.
       if (expiryMs > ms && expiryMs !== Infinity) this.#index.insert(expiryMs, key);

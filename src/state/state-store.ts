@@ -5,7 +5,7 @@
  */
 import { PartitaError } from '../core/errors.js';
 import type { AnyStoreDeclaration, Stores } from '../processor/declarations.js';
-import type { DeclaredStore, StoreParts } from './declared-store.js';
+import type { DeclaredStore, IdleStore, StoreParts } from './declared-store.js';
 import type { DueSource } from './due-source.js';
 import { EventClock } from './event-clock.js';
 import { FrozenLayer } from './frozen-layer.js';
@@ -15,6 +15,7 @@ import { StateLayers } from './state-layers.js';
 import type { StatePartition } from './state-partition.js';
 import type { StateTransaction } from './state-transaction.js';
 import { WindowEvents } from './window-events.js';
+import { declaredWindowed } from './windowed/windowed-view.js';
 
 export { EventClock, RecordScope };
 export type { FrozenLayer, StatePartition, StateTransaction };
@@ -31,6 +32,8 @@ export interface StateStoreOptions {
   readonly partitionNumber: number;
   /** @default one that begins with nothing processed */
   readonly clock?: EventClock;
+  /** Wall-clock ms since 1970. @default one that stands at 0 */
+  readonly wallNow?: () => number;
 }
 
 /** Makes the store of one kind. */
@@ -38,24 +41,26 @@ type MakeStore = (declaration: AnyStoreDeclaration, parts: StoreParts) => Declar
 
 const KINDS: Readonly<Record<string, MakeStore>> = {
   keyValue: declaredKeyValue,
+  windowed: declaredWindowed,
 };
 
 export class StateStore {
   readonly #layers: StateLayers;
   readonly #what: string;
-  readonly #clock: EventClock;
   readonly #stores: readonly (readonly [name: string, store: DeclaredStore])[];
   /** What windowed stores have to tell handlers about the record under way. */
   readonly events = new WindowEvents();
   /** Everything that comes due with time. */
   readonly sources: readonly DueSource[];
+  /** What closes when nothing comes any more. */
+  readonly idle: readonly IdleStore[];
+  readonly #clock: EventClock;
 
   /** @throws PartitaError INVALID_PROCESSOR for a store of a kind that this version can't run */
   constructor(options: StateStoreOptions) {
     this.#what = `${options.stream}-${String(options.partitionNumber)}`;
     this.#layers = new StateLayers(this.#what, options.cacheBytes);
-    const { partition, maxRecordBytes, clock = new EventClock(-1) } = options;
-    this.#clock = clock;
+    const { partition, maxRecordBytes, clock = new EventClock(-1), wallNow = () => 0 } = options;
     this.#stores = Object.entries(options.stores).map(([name, declaration]) => {
       const make = KINDS[declaration.kind];
       if (make === undefined)
@@ -66,9 +71,11 @@ export class StateStore {
       const { events } = this;
       return [
         name,
-        make(declaration, { name, layers: this.#layers, partition, maxRecordBytes, clock, events }),
+        make(declaration, { name, layers: this.#layers, partition, maxRecordBytes, clock, wallNow, events }),
       ];
     });
+    this.#clock = clock;
+    this.idle = this.#stores.flatMap(([, { idle }]) => idle ?? []);
     this.sources = this.#stores.flatMap(([, store]) => store.sources);
   }
 
@@ -127,7 +134,7 @@ export class StateStore {
   /** live → frozen, at once; a fresh live transaction begins. @throws PartitaError ILLEGAL_STATE if one is frozen already */
   freeze(): FrozenLayer {
     for (const [, store] of this.#stores) store.prepare?.();
-    this.#clock.freeze();
+    this.#clock.frozenMs = this.#clock.ms;
     return new FrozenLayer(this.#layers, this.#layers.freeze());
   }
 

@@ -25,7 +25,7 @@ const EXPIRING_HEAD_BYTES = 9;
 /** What an expiry adds to the stored bytes. */
 export const EXPIRY_BYTES = EXPIRING_HEAD_BYTES - 1;
 /** Written anew for each value, and copied by the arena. */
-const expiringHead = Buffer.alloc(EXPIRING_HEAD_BYTES);
+const expiringHead = new Uint8Array(EXPIRING_HEAD_BYTES);
 
 export class StoredForm {
   readonly #store: string;
@@ -186,8 +186,16 @@ function headBytes(stored: Uint8Array): number {
 /** Valid until the next call. */
 function headOf(mark: number, expiryMs: number): Uint8Array {
   expiringHead[0] = mark | MARK_EXPIRES;
-  expiringHead.writeUInt32BE(Math.floor(expiryMs / 0x1_0000_0000), 1);
-  expiringHead.writeUInt32BE(expiryMs >>> 0, 5);
+  const high = Math.floor(expiryMs / 0x1_0000_0000);
+  const low = expiryMs >>> 0;
+  expiringHead[1] = high >>> 24;
+  expiringHead[2] = high >>> 16;
+  expiringHead[3] = high >>> 8;
+  expiringHead[4] = high;
+  expiringHead[5] = low >>> 24;
+  expiringHead[6] = low >>> 16;
+  expiringHead[7] = low >>> 8;
+  expiringHead[8] = low;
   return expiringHead;
 }
 
