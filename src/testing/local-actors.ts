@@ -112,6 +112,7 @@ function actorOptions(options: DriverOptions): ActorOptions {
     commandLingerMs: 5,
     idleCommitMs: 60_000,
     maxTopicWaitMs: undefined,
+    maxClockAdvanceMs: options.maxClockAdvanceMs,
     yieldMs: 5,
     recoveryPageBytes: MEBIBYTE,
     openBudgetMs: 10_000,

@@ -44,6 +44,8 @@ export interface DriverOptions {
   readonly deadLetters?: readonly string[];
   /** Bytes of the cache of decoded values, per partition. @default 16 MiB */
   readonly cacheBytes?: number;
+  /** What one record may add to the event-time clock of its partition. @default unbounded */
+  readonly maxClockAdvanceMs?: number;
   readonly logger?: Logger;
   /** Faults of the log: late, lost and failed answers. */
   readonly faults?: LogFaults;

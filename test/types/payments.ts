@@ -43,6 +43,9 @@ export default defineProcessor({
   },
   stores: {
     totals: keyValue({ key: string(), value: json<Total>() }),
+    seen: keyValue({ key: string(), value: int64(), ttlMs: 60_000 }),
+    // @ts-expect-error a ttl is a number of ms
+    wrong: keyValue({ key: string(), value: int64(), ttlMs: '1h' }),
     perMinute: windowed({
       key: string(),
       value: json<Payment>(),
@@ -84,6 +87,13 @@ export default defineProcessor({
       if (next.sum > config.limit) return;
       stores.totals.set(record.key, next);
       stores.totals.update(record.key, (before) => (before === undefined ? next : undefined));
+      stores.seen.set(record.key, 1);
+      stores.seen.set(record.key, 1, { ttlMs: 1_000 });
+      stores.seen.update(record.key, (n) => (n ?? 0) + 1, { ttlMs: 1_000 });
+      // @ts-expect-error a ttl is a number of ms
+      stores.seen.set(record.key, 1, { ttlMs: '1 h' });
+      // @ts-expect-error no such option
+      stores.seen.update(record.key, () => undefined, { ttl: 5 });
       stores.perMinute.add(record.key, record.value);
       stores.visits.add(record.key, record.value);
       // @ts-expect-error not a Payment
