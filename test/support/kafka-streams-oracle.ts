@@ -126,7 +126,10 @@ async function results(runs: readonly StreamsRun[], folder: string, state: strin
     killSignal: 'SIGKILL',
   });
   let errors = '';
-  child.stderr.on('data', (text: Buffer) => (errors = (errors + text.toString()).slice(-ERROR_CHARACTERS_MAX)));
+  child.stderr.on(
+    'data',
+    (text: Buffer) => (errors = (errors + text.toString()).slice(-ERROR_CHARACTERS_MAX)),
+  );
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject).once('close', resolve);
   });
@@ -189,7 +192,13 @@ async function built(): Promise<string> {
     const run = promisify(execFile);
     const inFolder = { cwd: build, timeout: BUILD_BUDGET_MS };
     await cp(sources, build, { recursive: true });
-    const copy = ['-q', '-B', 'dependency:copy-dependencies', '-DincludeScope=runtime', '-DoutputDirectory=jars'];
+    const copy = [
+      '-q',
+      '-B',
+      'dependency:copy-dependencies',
+      '-DincludeScope=runtime',
+      '-DoutputDirectory=jars',
+    ];
     await run('mvn', copy, inFolder);
     await run('javac', ['-nowarn', '-d', 'classes', '-cp', 'jars/*', 'Oracle.java'], inFolder);
     return build;

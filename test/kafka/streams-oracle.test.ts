@@ -1,0 +1,82 @@
+/**
+ * Windows against Kafka Streams, window by window and record by record: on random records and on the flights of a month. What
+ * Kafka Streams does differently is in streams-differences.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { registerMissing } from '../support/describe-kafka.js';
+import { streamsMissing, streamsOf, type StreamsWindowing } from '../support/kafka-streams-oracle.js';
+import { outcomeOfPlainWindows } from '../support/plain-windows.js';
+import { closedRun, januaryFlights, randomRun, TOPOLOGIES } from '../support/random-runs.js';
+import {
+  linesOf,
+  outcomeOfModel,
+  outcomeOfStreams,
+  type Windower,
+  type WindowRun,
+} from '../support/streams-comparison.js';
+
+const TEST_BUDGET_MS = 280_000;
+const SEEDS = 12;
+const RECORDS = 400;
+const MODEL_SEEDS = 60;
+const MODEL_RECORDS = 40;
+const HOUR = 3_600_000;
+
+/** Who is compared with Kafka Streams. */
+const ours: Windower = outcomeOfPlainWindows;
+
+async function compare(runs: readonly WindowRun[], name: (index: number) => string): Promise<void> {
+  const theirs = await streamsOf(runs);
+  for (const [index, run] of runs.entries()) {
+    const { header } = run;
+    const expected = outcomeOfStreams(theirs[index]!);
+    assert.ok(expected.emissions.length > 0, `Kafka Streams emits something of ${name(index)}.`);
+    const mine = await ours(run);
+    assert.deepEqual(linesOf(mine), linesOf(expected), `${name(index)}: ${JSON.stringify(header)}`);
+    // Without sorting: the order of closings is the same, but for sessions, which Kafka Streams orders by start before key.
+    if (header.emission === 'final' && header.topology !== 'session')
+      assert.deepEqual(
+        theirs[index]!.windows.map(({ key, startMs }) => [key, startMs]),
+        mine.emissions.map(({ key, startMs }) => [key, startMs]),
+      );
+  }
+}
+
+test('windows over all events at once are those of the naive model, so that both may judge', async () => {
+  for (const topology of TOPOLOGIES)
+    for (let seed = 1; seed <= MODEL_SEEDS; seed++) {
+      const run = randomRun(topology, seed, MODEL_RECORDS);
+      const [plain, model] = [await outcomeOfPlainWindows(run), await outcomeOfModel(run)];
+      assert.deepEqual(linesOf(plain), linesOf(model), `${topology}, seed ${seed}`);
+    }
+});
+
+const title = 'Kafka Streams and we agree';
+const missing = streamsMissing();
+if (missing !== undefined) registerMissing(title, missing);
+else
+  describe(title, { timeout: 4 * TEST_BUDGET_MS }, () => {
+    for (const topology of TOPOLOGIES)
+      test(`on what ${topology} windows of random records hold, when they close and who is late`, async () => {
+        const runs = Array.from({ length: SEEDS }, (_, index) => randomRun(topology, 101 + index, RECORDS));
+        await compare(runs, (index) => `${topology}, seed ${101 + index}`);
+      });
+
+    test('on the flights of January in hourly, hopping, sliding and session windows', async () => {
+      const origins = await januaryFlights('origin');
+      const aircraft = await januaryFlights('tailnum');
+      const base = { retentionMs: 400 * 24 * HOUR, graceMs: 2 * HOUR };
+      const headers: StreamsWindowing[] = (['final', 'updates'] as const).flatMap((emission) => [
+        { ...base, emission, topology: 'tumbling', sizeMs: HOUR },
+        { ...base, emission, topology: 'hopping', sizeMs: 3 * HOUR, stepMs: HOUR },
+        { ...base, emission, topology: 'sliding', sizeMs: 12 * HOUR },
+        { ...base, emission, topology: 'session', gapMs: 8 * HOUR },
+      ]);
+      const runs = headers.map((header) =>
+        closedRun(header, ['tumbling', 'hopping'].includes(header.topology) ? origins : aircraft),
+      );
+      for (const { records } of runs) assert.ok(records.length > 0.98 * origins.length, 'Few are left out.');
+      await compare(runs, (index) => runs[index]!.header.topology);
+    });
+  });
