@@ -25,7 +25,12 @@ const sources = fileURLToPath(new URL('../../../test/support/kafka-streams/', im
 /** `updates` is EmitStrategy.onWindowUpdate, `final` is onWindowClose without their throttle by the wall clock. */
 export type StreamsEmission = 'updates' | 'final';
 
-interface Windowing {
+interface Stored {
+  /** RocksDB is Kafka Streams' default; with the driver it writes files for each record. @default 'inMemory' */
+  readonly store?: 'inMemory' | 'rocksDB';
+}
+
+interface Windowing extends Stored {
   readonly graceMs: number;
   readonly emission: StreamsEmission;
   /** How long the store keeps windows. @default what Kafka Streams takes: the size or gap, and the grace */
@@ -39,14 +44,14 @@ export type StreamsWindowing =
   | (Windowing & { readonly topology: 'session'; readonly gapMs: number });
 
 export type StreamsJoin =
-  | {
+  | (Stored & {
       readonly topology: 'streamJoin';
       readonly kind: 'inner' | 'left' | 'outer';
       /** How much older than its left record (input `a`) a right one (input `b`) may be. */
       readonly beforeMs: number;
       readonly afterMs: number;
       readonly graceMs: number;
-    }
+    })
   /** Input `a` is the stream, `b` the table. */
   | { readonly topology: 'tableJoin'; readonly kind: 'inner' | 'left' };
 

@@ -49,6 +49,8 @@ import org.apache.kafka.streams.kstream.ValueJoiner;
 import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.processor.api.ContextualProcessor;
 import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.state.BuiltInDslStoreSuppliers;
+import org.apache.kafka.streams.state.DslStoreSuppliers;
 import org.apache.kafka.streams.state.KeyValueIterator;
 import org.apache.kafka.streams.state.ValueAndTimestamp;
 
@@ -177,7 +179,8 @@ public final class Oracle {
     JoinWindows windows =
         JoinWindows.ofTimeDifferenceAndGrace(duration(header, "afterMs"), duration(header, "graceMs"))
             .before(duration(header, "beforeMs"));
-    StreamJoined<String, Double, Double> serdes = StreamJoined.with(Serdes.String(), Serdes.Double(), Serdes.Double());
+    StreamJoined<String, Double, Double> serdes =
+        StreamJoined.with(Serdes.String(), Serdes.Double(), Serdes.Double()).withDslStoreSuppliers(storeType(header));
     switch (header.get("kind").asText()) {
       case "inner":
         writePairs(left.join(right, PAIR, windows, serdes));
@@ -210,8 +213,15 @@ public final class Oracle {
 
   private static <S extends org.apache.kafka.streams.processor.StateStore> Materialized<String, Sum, S> stored(JsonNode header) {
     Materialized<String, Sum, S> stored = Materialized.as(STORE);
-    stored.withKeySerde(Serdes.String()).withValueSerde(Sum.serde());
+    stored.withKeySerde(Serdes.String()).withValueSerde(Sum.serde()).withStoreType(storeType(header));
     return header.has("retentionMs") ? stored.withRetention(duration(header, "retentionMs")) : stored;
+  }
+
+  /** The driver commits after each record, and RocksDB then writes a file; so it is asked for where it makes a difference. */
+  private static DslStoreSuppliers storeType(JsonNode header) {
+    return header.path("store").asText().equals("rocksDB")
+        ? new BuiltInDslStoreSuppliers.RocksDBDslStoreSuppliers()
+        : new BuiltInDslStoreSuppliers.InMemoryDslStoreSuppliers();
   }
 
   private static Duration duration(JsonNode header, String name) {
