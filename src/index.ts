@@ -38,6 +38,28 @@ export type {
   ReadonlyKeyValue,
   Topic,
 } from './processor/declarations.js';
+export {
+  count,
+  countHopping,
+  countSliding,
+  hopping,
+  session,
+  sliding,
+  tumbling,
+  windowed,
+} from './processor/windowed.js';
+export type {
+  LateEvent,
+  ReadonlyWindowed,
+  Trigger,
+  Window,
+  Windowed,
+  WindowedDeclaration,
+  WindowedOptions,
+  WindowResult,
+  WindowScanOptions,
+} from './processor/windowed.js';
+export type { Aggregation, Aggregations } from './processor/aggregations.js';
 export { bytes, float64, int64, json, msgpack, nullable, string } from './codec/serdes.js';
 export type { Serde } from './processor/serde.js';
 export { EmbeddedLog, embeddedLog } from './log/embedded/embedded-log.js';

@@ -10,6 +10,7 @@ import {
 import { PartitaError } from '../core/errors.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import type { Serde } from '../processor/serde.js';
+import type { WindowedDeclaration } from '../processor/windowed.js';
 import { traitsOf } from '../processor/serde.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 
@@ -34,9 +35,21 @@ export function storeForms(definition: AnyDefinition): CheckpointRecord['stores'
         readonly key: Serde<unknown>;
         readonly value: Serde<unknown>;
       };
-      return [name, { kind, key: traitsOf(key).name, value: traitsOf(value).name }];
+      const form = { kind, key: traitsOf(key).name, value: traitsOf(value).name };
+      return [name, kind === 'windowed' ? { ...form, parameters: windowParameters(declared) } : form];
     }),
   );
+}
+
+/** What a window's state means: another definition over it would be another sum. */
+function windowParameters(declared: unknown): string {
+  const { window, graceMs, closing, keyClockRetentionMs, aggregations } = declared as WindowedDeclaration<
+    unknown,
+    unknown,
+    unknown
+  >;
+  const aggregate = Object.entries(aggregations).map(([name, { kind }]) => [name, kind]);
+  return JSON.stringify({ window, graceMs, closing, keyClockRetentionMs, aggregate });
 }
 
 /**
@@ -61,11 +74,20 @@ export function checkStores(
         message: `The store ${name} of ${where} is not declared any more; its entries are kept.`,
         details: { stream, store: name },
       });
-    else if (now.kind !== stored.kind || now.key !== stored.key || now.value !== stored.value)
+    else if (
+      now.kind !== stored.kind ||
+      now.key !== stored.key ||
+      now.value !== stored.value ||
+      now.parameters !== stored.parameters
+    )
       throw new PartitaError(
         'STORE_INCOMPATIBLE',
-        `The store ${name} of ${where} holds ${stored.kind} (${stored.key} → ${stored.value}) and is declared as ${now.kind} (${now.key} → ${now.value}); give the changed store another name.`,
+        `The store ${name} of ${where} holds ${shown(stored)} and is declared as ${shown(now)}; give the changed store another name.`,
         { details: { stream, store: name } },
       );
   }
+}
+
+function shown({ kind, key, value, parameters }: StoreForm): string {
+  return `${kind} (${key} → ${value}${parameters === undefined ? '' : `, ${parameters}`})`;
 }

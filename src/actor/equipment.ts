@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../core/clock.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { StateStore } from '../state/state-store.js';
+import { EventClock, StateStore } from '../state/state-store.js';
 import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 import { Checkpoint } from './checkpoint.js';
@@ -30,6 +30,7 @@ export interface EquipmentOptions {
 export interface Equipment {
   /** Absent for a stream without state. */
   readonly state: StateStore | undefined;
+  readonly eventClock: EventClock;
   readonly processor: RecordProcessor;
   readonly checkpoint: Checkpoint;
   /** Sorted by topic. */
@@ -41,10 +42,12 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
   const { spec, definition, config, partition, uplink, clock, signal } = options;
   const stores = storeForms(definition);
   checkStores(partition?.checkpointRecord, stores, spec, uplink);
-  const state = partition === undefined ? undefined : storesOver(partition, options);
-  const { eventClock, checkpoint: last } = recovered;
+  const eventClock = new EventClock(recovered.eventClock);
+  const state = partition === undefined ? undefined : storesOver(partition, options, eventClock);
+  const { checkpoint: last } = recovered;
   return {
     state,
+    eventClock,
     processor: new RecordProcessor({ spec, definition, config, state, uplink, clock, signal, eventClock }),
     checkpoint: new Checkpoint({ spec, uplink, clock, state, partition, stores, last }),
     lanes: spec.inputs
@@ -56,11 +59,13 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
   };
 }
 
-function storesOver(partition: StorePartition, options: EquipmentOptions): StateStore {
+function storesOver(partition: StorePartition, options: EquipmentOptions, clock: EventClock): StateStore {
   const { spec, definition, cacheBytes } = options;
   return new StateStore({
     stores: definition.stores ?? {},
     partition,
+    clock,
+    wallNow: () => options.clock.now(),
     cacheBytes,
     maxRecordBytes: spec.changelog!.limits.maxBatchBytes - CHANGELOG_RECORD_OVERHEAD,
     stream: spec.id.stream,

@@ -56,6 +56,14 @@ interface OutputTopic {
 
 export type EmitFunction = (key: unknown, value: unknown, options?: EmitOptions) => void;
 
+/** A record as bytes, for a dead letter. */
+export interface RawRecord {
+  readonly timestamp: number;
+  readonly key: Uint8Array | null;
+  readonly value: Uint8Array | null;
+  readonly headers: WireHeaders;
+}
+
 export class OutputBatches {
   /** Event time of what is being processed: the default timestamp of emits. */
   timestamp = -1;
@@ -143,10 +151,7 @@ export class OutputBatches {
    * Writes raw bytes to a topic that need not be declared: dead letters. A timestamp that the topic would refuse becomes
    * the present time, since nobody is left to take that error.
    */
-  emitRaw(
-    spec: OutputSpec,
-    record: { timestamp: number; key: Uint8Array | null; value: Uint8Array | null; headers: WireHeaders },
-  ): void {
+  emitRaw(spec: OutputSpec, record: RawRecord): void {
     const output = this.#topics.get(spec.topic) ?? this.#addTopic(spec, undefined);
     this.#append(
       output,

@@ -12,7 +12,7 @@ import { isPartitaError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle } from '../core/lifecycles.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import type { StateStore } from '../state/state-store.js';
+import type { EventClock, StateStore } from '../state/state-store.js';
 import { StorePartition } from '../storage/store-partition.js';
 import {
   PROGRESS,
@@ -41,6 +41,7 @@ import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
 import { parseConfig } from './declared-stores.js';
 import { EarlyOutputs } from './early-outputs.js';
 import { equip } from './equipment.js';
+import { IdleTime } from './idle-time.js';
 import type { InputLane } from './input-lane.js';
 import { chooseLane } from './input-merge.js';
 import type { RecordProcessor } from './record-processor.js';
@@ -69,6 +70,7 @@ export class PartitionActor implements ActorApi {
   #partition: StorePartition | undefined;
   #state: StateStore | undefined;
   #processor: RecordProcessor | undefined;
+  #eventClock: EventClock | undefined;
   #checkpoint: Checkpoint | undefined;
   /** Settles with the flush of the checkpoint under way; never rejects. */
   #flushed: Promise<void> | undefined;
@@ -88,6 +90,9 @@ export class PartitionActor implements ActorApi {
   #quiet = false;
   #reset = false;
   #heldSince: number | undefined;
+  #idle: IdleTime | undefined;
+  /** Records that had been processed when it was last looked at. */
+  #idleRecords = 0;
   #restoredRecords = 0;
 
   constructor(spec: ActorSpec, uplink: ActorUplink, environment: ActorEnvironment) {
@@ -286,9 +291,12 @@ export class PartitionActor implements ActorApi {
       signal: this.#abort.signal,
     });
     this.#state = made.state;
+    this.#eventClock = made.eventClock;
     this.#processor = made.processor;
     this.#checkpoint = made.checkpoint;
     this.#lanes = made.lanes;
+    const idle = made.state?.idle ?? [];
+    this.#idle = idle.length === 0 ? undefined : new IdleTime(this.#environment.clock, idle);
     this.#schedule.frozen(positionsOf(made.lanes));
     this.#restoredRecords = recovered.restoredRecords;
   }
@@ -314,6 +322,7 @@ export class PartitionActor implements ActorApi {
 
   #run(): void {
     this.lifecycle.move('running');
+    this.#idle?.busy();
     this.#loop = this.#work().catch((error: unknown) => this.#fail(error));
   }
 
@@ -337,7 +346,8 @@ export class PartitionActor implements ActorApi {
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
-      const more = await this.#burst();
+      const more = (await this.#runDue()) ? await this.#burst() : true;
+      if (this.#idle !== undefined && this.#passIdleTime(this.#idle)) continue;
       if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
         bursts = 0;
         this.#sendOutputs();
@@ -348,17 +358,57 @@ export class PartitionActor implements ActorApi {
     }
   }
 
+  /** What is due by wall-clock, then what is due by event time. Whether all of it is done. */
+  async #runDue(): Promise<boolean> {
+    const { due, dueByWallClock } = this.#processor!;
+    const until = this.#environment.clock.monotonic() + this.#spec.options.yieldMs;
+    const stop = () => this.#mustLook(until);
+    for (const runner of [dueByWallClock, due]) {
+      if (runner?.pending !== true) continue;
+      const done = await runner.run(stop);
+      if (!this.lifecycle.is('running')) return false;
+      this.#noteChanges();
+      if (!done) return false;
+    }
+    return true;
+  }
+
+  /** Whether windows have been closed by idleness alone, and are to be emitted now. */
+  #passIdleTime(idle: IdleTime): boolean {
+    const records = this.#processor!.records;
+    if (records !== this.#idleRecords || !this.#lanes.every((lane) => lane.isAtEnd)) {
+      this.#idleRecords = records;
+      idle.busy();
+      return false;
+    }
+    idle.idle();
+    this.#noteChanges();
+    return this.#processor!.due?.pending === true;
+  }
+
+  /** What came due has changed something: a checkpoint will take it along. */
+  #noteChanges(): void {
+    if (this.#schedule.at === Infinity && (this.#state?.dirtyCount ?? 0) > 0) this.#schedule.becomeDirty();
+  }
+
+  /** Calls wait, the layer is full, or the time is up. */
+  #mustLook(until: number): boolean {
+    return this.#calls.waiting || this.#isFull() || this.#environment.clock.monotonic() >= until;
+  }
+
   /** Processes records for at most `yieldMs`. Whether there are more at hand. */
   async #burst(): Promise<boolean> {
     const { clock } = this.#environment;
     const processor = this.#processor!;
+    const { due } = processor;
     const schedule = this.#schedule;
     const until = clock.monotonic() + this.#spec.options.yieldMs;
+    const stop = () => this.#mustLook(until);
     const single = this.#lanes.length === 1 ? this.#lanes[0]! : undefined;
     for (let look = 0; ; look++) {
       if (look === RECORDS_PER_LOOK) {
         look = 0;
-        if (this.#calls.waiting || this.#isFull() || clock.monotonic() >= until) return true;
+        if (stop()) return true;
       }
       const lane = single ?? this.#nextLane();
       if (lane?.hasHead !== true) return false;
@@ -368,8 +418,13 @@ export class PartitionActor implements ActorApi {
       if (pending !== undefined) {
         await pending;
         if (!this.lifecycle.is('running')) return false;
-        if (this.#calls.waiting || this.#isFull() || clock.monotonic() >= until) return true;
       }
+      if (due?.pending === true) {
+        const done = due.run(stop);
+        if (done !== true && !(await done)) return true;
+        if (!this.lifecycle.is('running')) return false;
+      }
+      if (pending !== undefined && stop()) return true;
     }
   }
 
@@ -432,6 +487,10 @@ export class PartitionActor implements ActorApi {
     const { at, idleAt } = this.#schedule;
     if (at !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeUp.ringAt(at);
     else if (this.#positionsMoved()) this.#wakeUp.ringAt(idleAt);
+    if (this.#idle !== undefined && this.#idle.dueAt !== Infinity) this.#wakeUp.ringAt(this.#idle.dueAt);
+    const wall = this.#processor?.dueByWallClock?.nextMs ?? Infinity;
+    const { clock } = this.#environment;
+    if (wall !== Infinity) this.#wakeUp.ringAt(clock.monotonic() + Math.max(0, wall - clock.now()));
     await this.#wakeUp.sleep();
   }
 
@@ -473,7 +532,7 @@ export class PartitionActor implements ActorApi {
     const contents = {
       reason,
       positions,
-      eventClock: processor.eventClock,
+      eventClock: this.#eventClock!.ms,
       outputs: processor.commandOutputs.take(),
       commands: commands.map(({ call, result }) => ({ seq: call.seq, result })),
       records: this.#schedule.records,

@@ -8,32 +8,23 @@ import { decodeNullable, serdeFailed } from '../codec/serdes.js';
 import { sliceText } from '../codec/text.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
-import { describeError, isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
-import type {
-  AnyDefinition,
-  ErrorDecision,
-  ErrorPolicy,
-  FailedRecord,
-} from '../processor/define-processor.js';
+import { describeError, isPartitaError, PartitaError } from '../core/errors.js';
+import type { AnyDefinition } from '../processor/define-processor.js';
 import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
+import type { EventClock } from '../state/event-clock.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
+import type { WindowEvents } from '../state/window-events.js';
 import type { ActorSpec, ActorUplink, CommandCall, QueryCall } from '../threads/protocol.js';
+import { DueRunner } from './due-runner.js';
+import { ErrorHandling, isFatal } from './error-policy.js';
+import { HandlerContexts, isPromise } from './handler-contexts.js';
 import type { InputLane } from './input-lane.js';
 import { OutputBatches } from './output-batches.js';
 import { RecordView } from './record-view.js';
 
-/** Errors of the house, not of the handler: they end the actor whatever the handler did with them. */
-const FATAL_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'ENGINE_FAILED',
-  'ENGINE_CLOSED',
-  'CORRUPT',
-  'DISK_FULL',
-  'FENCED',
-  'ILLEGAL_STATE',
-  'TRANSACTION_CLOSED',
-  'RECORD_BATCH_CORRUPT',
-]);
+/** Calls of onLate that one record may cause, so that a handler that adds late events itself ends. */
+const LATES_MAX = 100_000;
 
 export interface RecordProcessorOptions {
   readonly spec: ActorSpec;
@@ -43,14 +34,8 @@ export interface RecordProcessorOptions {
   readonly uplink: ActorUplink;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** Largest event time processed before, in ms; -1: none. */
-  readonly eventClock: number;
-}
-
-/** What a handler is handed, and the scope that ends it. */
-interface HandlerContext {
-  readonly scope: RecordScope;
-  readonly context: object;
+  /** The one that the stores read. */
+  readonly eventClock: EventClock;
 }
 
 interface Decoder {
@@ -71,10 +56,13 @@ export class RecordProcessor {
   readonly outputs: OutputBatches;
   /** Emits of commands, which are not replayed: inside the transaction under both guarantees. */
   readonly commandOutputs: OutputBatches;
-  /** Largest event time processed in ms; -1: none. */
-  eventClock: number;
   records = 0;
   skipped = 0;
+  /** Timers and closings by event time, and by wall-clock; absent without state. */
+  readonly due: DueRunner | undefined;
+  readonly dueByWallClock: DueRunner | undefined;
+  /** Events that missed a window. */
+  late = 0;
   /** Whether a handler has returned a promise: then queries must not interleave with records. */
   asyncHandlers = false;
   readonly #options: RecordProcessorOptions;
@@ -82,11 +70,16 @@ export class RecordProcessor {
   readonly #decoders = new Map<string, InputDecoders>();
   /** Of the lane that went last: nearly always the same. */
   #lastDecoders: InputDecoders | undefined;
-  #recordContext: HandlerContext;
+  readonly #clock: EventClock;
+  readonly #events: WindowEvents | undefined;
+  readonly #contexts: HandlerContexts;
+  readonly #errors: ErrorHandling;
 
   constructor(options: RecordProcessorOptions) {
     this.#options = options;
-    this.eventClock = options.eventClock;
+    this.#clock = options.eventClock;
+    this.#events = options.state?.events;
+    this.#errors = new ErrorHandling(options);
     const { definition, spec, clock } = options;
     this.#process = definition.process.bind(definition);
     const outputs = definition.outputs ?? {};
@@ -106,32 +99,61 @@ export class RecordProcessor {
         value: decoderOf(declared.value as Serde<unknown>),
       });
     }
-    this.#recordContext = this.#newContext(this.outputs);
+    this.#contexts = new HandlerContexts({ ...options, outputs: this.outputs });
+    if (options.state !== undefined)
+      options.state.events.handlerOf = (store) => this.#contexts.windowHandler(store);
+    this.due = this.#dueRunner('event', this.#contexts, this.outputs);
+    const contexts =
+      this.commandOutputs === this.outputs
+        ? this.#contexts
+        : new HandlerContexts({ ...options, outputs: this.commandOutputs });
+    this.dueByWallClock = this.#dueRunner('wall', contexts, this.commandOutputs);
+  }
+
+  #dueRunner(
+    domain: 'event' | 'wall',
+    contexts: HandlerContexts,
+    outputs: OutputBatches,
+  ): DueRunner | undefined {
+    const { state, clock, spec, uplink } = this.#options;
+    if (state === undefined) return undefined;
+    return new DueRunner({
+      spec,
+      state,
+      domain,
+      now: domain === 'event' ? () => this.#clock.ms : () => clock.now(),
+      contexts,
+      outputs,
+      errors: this.#errors,
+      uplink,
+      clock,
+      tellLates: () => this.#tellLates(contexts, outputs, undefined),
+    });
   }
 
   /** Processes the record at the lane's head and advances the lane. Rejects or throws only what ends the actor. */
   process(lane: InputLane): void | Promise<void> {
     const { state } = this.#options;
     const { reader } = lane;
-    const clockBefore = this.eventClock;
+    const clockBefore = this.#clock.ms;
     state?.savepoint();
     this.outputs.mark(reader.timestamp);
-    if (reader.timestamp > clockBefore) this.eventClock = reader.timestamp;
-    const { scope, context } = this.#recordContext;
+    this.#clock.advance(reader.timestamp);
+    const { scope, context } = this.#contexts.current;
     try {
       const record = this.#view(lane);
+      scope.timestamp = reader.timestamp;
       scope.open = true;
-      const result = this.#process(record, context);
-      if (result !== undefined && typeof result.then === 'function')
-        return this.#finishAsync(lane, result, clockBefore);
+      const result: unknown =
+        this.#process(record, context) ??
+        (this.#events?.any === true ? this.#contexts.tellUpdates(context) : undefined);
+      if (isPromise(result)) return this.#finishAsync(lane, result, clockBefore);
     } catch (error) {
       this.#endContext(scope);
       return this.#onError(lane, error, clockBefore);
     }
     this.#endContext(scope);
-    if (state !== undefined) this.#checkState(state);
-    this.records++;
-    lane.advance();
+    return this.#finish(lane);
   }
 
   /** Runs a command. Rejects with its error after rolling it back; throws synchronously only what ends the actor. */
@@ -142,11 +164,20 @@ export class RecordProcessor {
       throw new PartitaError('UNKNOWN_COMMAND', `The stream ${spec.id.stream} has no command ${call.name}.`);
     state?.savepoint();
     this.commandOutputs.mark(clock.now());
-    const { scope, context } = this.#newContext(this.commandOutputs);
+    const contexts = new HandlerContexts({ ...this.#options, outputs: this.commandOutputs });
+    const { scope, context } = contexts.current;
+    scope.timestamp = clock.now();
     scope.open = true;
     try {
       const result: unknown = await handler(context, call.key, ...call.args);
       expectCloneable(result);
+      if (this.#events?.any === true) {
+        await contexts.tellUpdates(context);
+        for (const { store, late } of this.#events.lates.splice(0)) {
+          this.late++;
+          await definition.onLate?.[store]?.(this.#located(late, undefined), context);
+        }
+      }
       return result;
     } catch (error) {
       state?.rollback();
@@ -184,41 +215,118 @@ export class RecordProcessor {
     }
   }
 
-  async #finishAsync(lane: InputLane, result: Promise<void>, clockBefore: number): Promise<void> {
+  async #finishAsync(lane: InputLane, result: Promise<unknown>, clockBefore: number): Promise<void> {
     this.asyncHandlers = true;
-    const { scope } = this.#recordContext;
     try {
       await result;
+      if (this.#events?.any === true) await this.#contexts.tellUpdates(this.#contexts.current.context);
     } catch (error) {
-      this.#renewContext(scope);
+      this.#contexts.renew();
       await this.#onError(lane, error, clockBefore);
       return;
     }
-    this.#renewContext(scope);
+    this.#contexts.renew();
+    await this.#finish(lane);
+  }
+
+  /** The record's own handler has ended well. */
+  #finish(lane: InputLane): void | Promise<void> {
     const { state } = this.#options;
     if (state !== undefined) this.#checkState(state);
     this.records++;
+    if (this.#events?.any === true)
+      return this.#tellLates(this.#contexts, this.outputs, lane).then(() => {
+        lane.advance();
+      });
     lane.advance();
+  }
+
+  /** Each call under its own savepoint; what one adds late in turn is told too, up to a bound. */
+  async #tellLates(
+    contexts: HandlerContexts,
+    outputs: OutputBatches,
+    lane: InputLane | undefined,
+  ): Promise<void> {
+    const { state, definition } = this.#options;
+    const { lates } = this.#events!;
+    for (let told = 0; lates.length > 0 && told < LATES_MAX; told++) {
+      const { store, late, keyBytes } = lates.shift()!;
+      this.late++;
+      const handler = definition.onLate?.[store];
+      if (handler === undefined) continue;
+      const timestamp = late['timestamp'] as number;
+      const located = this.#located(late, lane);
+      state!.savepoint();
+      outputs.mark(timestamp);
+      const { scope, context } = contexts.current;
+      scope.timestamp = timestamp;
+      scope.open = true;
+      try {
+        await handler(located, context);
+        await contexts.tellUpdates(context);
+      } catch (error) {
+        contexts.renew();
+        await this.#lateFailed(store, located, keyBytes, outputs, error);
+        continue;
+      }
+      contexts.renew();
+      this.#checkState(state!);
+    }
+    lates.length = 0;
+  }
+
+  async #lateFailed(
+    store: string,
+    located: Readonly<Record<string, unknown>>,
+    keyBytes: () => Uint8Array,
+    outputs: OutputBatches,
+    error: unknown,
+  ): Promise<void> {
+    const { state, spec } = this.#options;
+    this.#checkState(state!);
+    if (isFatal(error)) throw error;
+    const kept = this.#events!.lates.slice();
+    state!.rollback();
+    this.#events!.lates.push(...kept);
+    outputs.rollback();
+    const { partition } = spec.id;
+    const timestamp = located['timestamp'] as number;
+    const topic = located['topic'] as string | undefined;
+    const offset = located['offset'] as number | undefined;
+    const decision = this.#errors.decide(error, {
+      origin: 'late',
+      name: store,
+      topic,
+      partition,
+      offset,
+      timestamp,
+    });
+    if (decision === 'fail')
+      throw new PartitaError(
+        'HANDLER_FAILED',
+        `onLate of the store ${store} of ${spec.id.stream}-${String(partition)} failed: ${describeError(error)}`,
+        { cause: error, details: { store, topic, partition, offset } },
+      );
+    this.skipped++;
+    if (decision === 'skip') return;
+    const record = { timestamp, key: keyBytes(), value: Buffer.from(JSON.stringify(located)), headers: [] };
+    const origin = { 'partita.late': store, 'partita.partition': String(partition) };
+    await this.#errors.deadLetter(outputs, decision.deadLetter, record, origin, error);
+  }
+
+  /** A missed event with where it came from. */
+  #located(
+    late: Readonly<Record<string, unknown>>,
+    lane: InputLane | undefined,
+  ): Readonly<Record<string, unknown>> {
+    const { partition } = this.#options.spec.id;
+    return { ...late, topic: lane?.spec.topic, partition, offset: lane?.reader.offset };
   }
 
   /** Once a handler has been asynchronous, what one left behind could run during a later record. */
   #endContext(scope: RecordScope): void {
-    if (this.asyncHandlers) this.#renewContext(scope);
+    if (this.asyncHandlers) this.#contexts.renew();
     else scope.open = false;
-  }
-
-  /** A promise that a handler left behind may still hold the context: it stays closed, the next record gets another. */
-  #renewContext(scope: RecordScope): void {
-    scope.open = false;
-    this.#recordContext = this.#newContext(this.outputs);
-  }
-
-  #newContext(outputs: OutputBatches): HandlerContext {
-    const { state, config, spec, signal } = this.#options;
-    const scope = new RecordScope();
-    const stores = state?.views(scope) ?? {};
-    const emit = outputs.emits(scope);
-    return { scope, context: Object.freeze({ stores, emit, config, partition: spec.id.partition, signal }) };
   }
 
   #view(lane: InputLane): RecordView {
@@ -237,16 +345,18 @@ export class RecordProcessor {
 
   /** Rolls the record back and does what the policy says. */
   #onError(lane: InputLane, error: unknown, clockBefore: number): void | Promise<void> {
-    const { state, definition, spec } = this.#options;
+    const { state, spec } = this.#options;
     if (state !== undefined) this.#checkState(state);
     if (isFatal(error)) throw error;
     state?.rollback();
     this.outputs.rollback();
-    this.eventClock = clockBefore;
-    const { topic } = lane.spec;
+    this.#clock.ms = clockBefore;
+    const { topic, input } = lane.spec;
     const { partition } = spec.id;
     const { offset, timestamp } = lane.reader;
-    const decision = this.#decide(definition.onError ?? 'fail', error, {
+    const decision = this.#errors.decide(error, {
+      origin: 'record',
+      name: input,
       topic,
       partition,
       offset,
@@ -265,51 +375,21 @@ export class RecordProcessor {
     return this.#deadLetter(lane, decision.deadLetter, error);
   }
 
-  /** What the policy says; one that throws or says nothing fails the partition, with the record's error. */
-  #decide(policy: ErrorPolicy, error: unknown, record: FailedRecord): ErrorDecision {
-    if (typeof policy !== 'function') return policy;
-    let why: string;
-    try {
-      const decision: unknown = policy(error, record);
-      if (isDecision(decision)) return decision;
-      why = 'did not return a decision';
-    } catch (thrown) {
-      why = `threw: ${describeError(thrown)}`;
-    }
-    const { spec, uplink } = this.#options;
-    uplink.event({
-      type: 'warning',
-      message: `The error policy of ${spec.id.stream} ${why}; the partition fails.`,
-      details: { ...spec.id, ...record },
-    });
-    return 'fail';
-  }
-
   async #deadLetter(lane: InputLane, topic: string, error: unknown): Promise<void> {
-    const { spec, uplink } = this.#options;
-    const output =
-      spec.deadLetters.find((known) => known.topic === topic) ?? (await uplink.describeTopic(topic));
-    if (output === undefined)
-      throw new PartitaError('TOPIC_MISSING', `The dead letter topic ${topic} does not exist.`, {
-        cause: error,
-        details: { topic },
-      });
     const { reader } = lane;
-    this.outputs.emitRaw(output, {
+    const record = {
       timestamp: reader.timestamp,
       key: reader.key(),
       value: reader.value(),
-      headers: [
-        ...reader.headers(),
-        ['partita.stream', spec.id.stream],
-        ['partita.topic', lane.spec.topic],
-        ['partita.partition', String(spec.id.partition)],
-        ['partita.offset', String(reader.offset)],
-        ['partita.timestamp', String(reader.timestamp)],
-        ['partita.error.code', isPartitaError(error) ? error.code : 'HANDLER_FAILED'],
-        ['partita.error.message', describeError(error).slice(0, 1000)],
-      ],
-    });
+      headers: reader.headers(),
+    };
+    const origin = {
+      'partita.topic': lane.spec.topic,
+      'partita.partition': String(this.#options.spec.id.partition),
+      'partita.offset': String(reader.offset),
+      'partita.timestamp': String(reader.timestamp),
+    };
+    await this.#errors.deadLetter(this.outputs, topic, record, origin, error);
     this.#skip(lane, error);
   }
 
@@ -377,13 +457,4 @@ function expectCloneable(result: unknown): void {
     typeof result === 'object' ? result !== null : typeof result === 'function' || typeof result === 'symbol'
   )
     structuredClone(result);
-}
-
-function isDecision(decision: unknown): decision is ErrorDecision {
-  if (decision === 'fail' || decision === 'skip') return true;
-  return typeof (decision as { readonly deadLetter?: unknown } | undefined | null)?.deadLetter === 'string';
-}
-
-function isFatal(error: unknown): boolean {
-  return isPartitaError(error) && FATAL_CODES.has(error.code);
 }

@@ -29,6 +29,8 @@ export interface StoreForm {
   readonly kind: string;
   readonly key: string;
   readonly value: string;
+  /** What else must not change: a text that is compared as it is. Absent: nothing. */
+  readonly parameters?: string;
 }
 
 export interface CheckpointRecord {

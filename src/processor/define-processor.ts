@@ -6,7 +6,7 @@
 import { PartitaError } from '../core/errors.js';
 import { checkName } from '../core/names.js';
 import type { AnyTopic, StoreDeclaration, Stores, Topic, Topics } from './declarations.js';
-import type { WindowedDeclaration, WindowResult } from './windowed.js';
+import type { LateEvent, WindowedDeclaration, WindowResult } from './windowed.js';
 
 /** The headers of a record, decoded when iterated. */
 export type Headers = Iterable<readonly [string, Uint8Array]>;
@@ -67,13 +67,23 @@ export type ErrorDecision = 'fail' | 'skip' | { readonly deadLetter: string };
 
 /** What an error policy is told. */
 export interface FailedRecord {
-  readonly topic: string;
+  /** What was called: for a record, for an event that missed its window, for a window or for a timer. */
+  readonly origin: 'record' | 'late' | 'window' | 'timer';
+  /** Of the input; of the store of a window; of the timer. */
+  readonly name: string;
+  /** Of the record; `undefined` for windows and timers. */
+  readonly topic: string | undefined;
   readonly partition: number;
-  readonly offset: number;
+  readonly offset: number | undefined;
   readonly timestamp: number;
 }
 
 export type ErrorPolicy = ErrorDecision | ((error: unknown, record: FailedRecord) => ErrorDecision);
+
+/** The names of outputs that take such keys and values. */
+type OutputsOf<O, K, R> = {
+  [N in keyof O]: O[N] extends Topic<infer OK, infer OV> ? ([K, R] extends [OK, OV] ? N : never) : never;
+}[keyof O];
 
 /** The declaration as users pass it. */
 export interface ProcessorDefinition<I, O, S, C, Q, M> {
@@ -87,11 +97,23 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
   process(record: RecordOf<I>, context: Context<O, S, C>): void | Promise<void>;
   /** Default `fail`. Sees the handler's own errors and serde errors only. */
   readonly onError?: ErrorPolicy;
+  /**
+   * What becomes of the results of windowed stores, by store: a function, in the same transaction, or the name of an output
+   * that takes the key and the result (start and end stand in its headers `partita.window.start`, `.end`, `.closed`).
+   */
   readonly windows?: {
     [
       N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
     ]?: S[N] extends WindowedDeclaration<infer K, any, infer R>
-      ? (window: WindowResult<K, R>, context: Context<O, S, C>) => void
+      ? ((window: WindowResult<K, R>, context: Context<O, S, C>) => void | Promise<void>) | OutputsOf<O, K, R>
+      : never;
+  };
+  /** Called for each closed window that an event has missed, by store. */
+  readonly onLate?: {
+    [
+      N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
+    ]?: S[N] extends WindowedDeclaration<infer K, infer V, any>
+      ? (late: LateEvent<K, V>, context: Context<O, S, C>) => void | Promise<void>
       : never;
   };
   readonly queries?: Q &
@@ -108,6 +130,9 @@ export interface Processor<I, C, Q, M> {
   readonly [PARTS]?: { readonly i: I; readonly c: C; readonly q: Q; readonly m: M };
 }
 
+/** A handler of `windows` or `onLate` without its types. */
+export type WindowHandler = (window: any, context: any) => void | Promise<void>;
+
 /** The definition without its types: what the runtime works with. */
 export interface AnyDefinition {
   readonly config?: { parse(input: unknown): unknown };
@@ -117,6 +142,8 @@ export interface AnyDefinition {
   readonly init?: (context: any) => void | Promise<void>;
   readonly process: (record: any, context: any) => void | Promise<void>;
   readonly onError?: ErrorPolicy;
+  readonly windows?: Readonly<Record<string, WindowHandler | string>>;
+  readonly onLate?: Readonly<Record<string, WindowHandler>>;
   readonly queries?: Readonly<Record<string, (context: any, key: any, ...args: any[]) => unknown>>;
   readonly commands?: Readonly<Record<string, (context: any, key: any, ...args: any[]) => unknown>>;
 }
@@ -165,9 +192,21 @@ function checkDefinition(definition: AnyDefinition): void {
   }
   for (const [name, store] of Object.entries(definition.stores ?? {})) {
     checkName('store', name);
-    if (store.kind !== 'keyValue')
-      bad(`The store ${name} is of kind ${store.kind}, which this version can't run.`);
+    if (typeof (store as { kind?: unknown }).kind !== 'string')
+      bad(`The store ${name} is not a declaration.`);
   }
+  checkWindowHandlers(definition, bad);
+}
+
+function checkWindowHandlers(definition: AnyDefinition, bad: (why: string) => never): void {
+  const { windows = {}, onLate = {}, stores = {}, outputs = {} } = definition;
+  for (const name of new Set([...Object.keys(windows), ...Object.keys(onLate)]))
+    if (stores[name]?.kind !== 'windowed') bad(`There is no windowed store ${name} to be handled.`);
+  for (const [name, handler] of Object.entries(windows))
+    if (typeof handler === 'string' ? outputs[handler] === undefined : typeof handler !== 'function')
+      bad(`The results of the store ${name} go to a function or to a declared output.`);
+  for (const [name, handler] of Object.entries(onLate))
+    if (typeof handler !== 'function') bad(`onLate of the store ${name} is not a function.`);
 }
 
 /** Callers without types may pass anything. */

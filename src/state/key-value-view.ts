@@ -2,11 +2,27 @@
  * A key-value store as handlers and queries see it: each call first asks whether its record is still open. Made once per
  * context, not per record. It holds no state of its own.
  */
-import type { RangeOptions } from '../processor/declarations.js';
-import type { KeyValueStore, ReadLevel } from './key-value-store.js';
+import type { AnyStoreDeclaration, KeyValueDeclaration, RangeOptions } from '../processor/declarations.js';
+import type { DeclaredStore, StoreParts } from './declared-store.js';
+import { KeyValueStore, type ReadLevel } from './key-value-store.js';
 import type { RecordScope } from './record-scope.js';
 
 type Entries = AsyncIterable<readonly [unknown, unknown]>;
+
+/** A declared key-value store. */
+export function declaredKeyValue(declaration: AnyStoreDeclaration, parts: StoreParts): DeclaredStore {
+  const { name, layers, partition, maxRecordBytes } = parts;
+  const keyValue = declaration as unknown as KeyValueDeclaration<unknown, unknown>;
+  const store = new KeyValueStore(name, keyValue, layers, partition, maxRecordBytes);
+  return {
+    view: (scope) => new KeyValueView(store, scope),
+    queryView: (read, scope) => new ReadonlyKeyValueView(store, scope, read),
+    sources: [],
+    clear: () => {
+      store.clear();
+    },
+  };
+}
 
 export class KeyValueView {
   readonly #store: KeyValueStore;

@@ -7,6 +7,8 @@ import { PartitaError } from '../core/errors.js';
 import type { OpenScan } from './state-layers.js';
 
 export class RecordScope {
+  /** Event time of what is under way, in ms; -1: it has none. */
+  timestamp = -1;
   #open = false;
   #scans: Set<OpenScan> | undefined;
 

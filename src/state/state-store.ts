@@ -4,16 +4,20 @@
  * encoded changes from `frozen-layer.ts` and brings them there. `state-layers.ts` holds the rules of the layers.
  */
 import { PartitaError } from '../core/errors.js';
-import type { KeyValueDeclaration, Stores } from '../processor/declarations.js';
+import type { AnyStoreDeclaration, Stores } from '../processor/declarations.js';
+import type { DeclaredStore, IdleStore, StoreParts } from './declared-store.js';
+import type { DueSource } from './due-source.js';
+import { EventClock } from './event-clock.js';
 import { FrozenLayer } from './frozen-layer.js';
-import { KeyValueStore } from './key-value-store.js';
-import { KeyValueView, ReadonlyKeyValueView } from './key-value-view.js';
+import { declaredKeyValue } from './key-value-view.js';
 import { RecordScope } from './record-scope.js';
 import { StateLayers } from './state-layers.js';
 import type { StatePartition } from './state-partition.js';
 import type { StateTransaction } from './state-transaction.js';
+import { WindowEvents } from './window-events.js';
+import { declaredWindowed } from './windowed/windowed-view.js';
 
-export { RecordScope };
+export { EventClock, RecordScope };
 export type { FrozenLayer, StatePartition, StateTransaction };
 
 export interface StateStoreOptions {
@@ -26,42 +30,64 @@ export interface StateStoreOptions {
   /** For messages. */
   readonly stream: string;
   readonly partitionNumber: number;
+  /** @default one that begins with nothing processed */
+  readonly clock?: EventClock;
+  /** Wall-clock ms since 1970. @default one that stands at 0 */
+  readonly wallNow?: () => number;
 }
+
+/** Makes the store of one kind. */
+type MakeStore = (declaration: AnyStoreDeclaration, parts: StoreParts) => DeclaredStore;
+
+const KINDS: Readonly<Record<string, MakeStore>> = {
+  keyValue: declaredKeyValue,
+  windowed: declaredWindowed,
+};
 
 export class StateStore {
   readonly #layers: StateLayers;
   readonly #what: string;
-  readonly #stores: readonly (readonly [name: string, store: KeyValueStore])[];
+  readonly #stores: readonly (readonly [name: string, store: DeclaredStore])[];
+  /** What windowed stores have to tell handlers about the record under way. */
+  readonly events = new WindowEvents();
+  /** Everything that comes due with time. */
+  readonly sources: readonly DueSource[];
+  /** What closes when nothing comes any more. */
+  readonly idle: readonly IdleStore[];
+  readonly #clock: EventClock;
 
   /** @throws PartitaError INVALID_PROCESSOR for a store of a kind that this version can't run */
   constructor(options: StateStoreOptions) {
     this.#what = `${options.stream}-${String(options.partitionNumber)}`;
     this.#layers = new StateLayers(this.#what, options.cacheBytes);
+    const { partition, maxRecordBytes, clock = new EventClock(-1), wallNow = () => 0 } = options;
     this.#stores = Object.entries(options.stores).map(([name, declaration]) => {
-      if (declaration.kind !== 'keyValue')
+      const make = KINDS[declaration.kind];
+      if (make === undefined)
         throw new PartitaError(
           'INVALID_PROCESSOR',
           `The store ${name} of the stream ${options.stream} is of kind ${declaration.kind}, which this version can't run.`,
         );
-      const { partition, maxRecordBytes } = options;
-      const keyValue = declaration as KeyValueDeclaration<unknown, unknown>;
-      return [name, new KeyValueStore(name, keyValue, this.#layers, partition, maxRecordBytes)];
+      const { events } = this;
+      return [
+        name,
+        make(declaration, { name, layers: this.#layers, partition, maxRecordBytes, clock, wallNow, events }),
+      ];
     });
+    this.#clock = clock;
+    this.idle = this.#stores.flatMap(([, { idle }]) => idle ?? []);
+    this.sources = this.#stores.flatMap(([, store]) => store.sources);
   }
 
   /** Stores by name, as handlers see them while `scope` is open. */
   views(scope: RecordScope): Readonly<Record<string, unknown>> {
-    return Object.freeze(
-      Object.fromEntries(this.#stores.map(([name, store]) => [name, new KeyValueView(store, scope)])),
-    );
+    return Object.freeze(Object.fromEntries(this.#stores.map(([name, store]) => [name, store.view(scope)])));
   }
 
   /** Stores by name, as queries see them while `scope` is open: `latest` through the live layer, `committed` below it. */
   queryViews(read: 'latest' | 'committed', scope: RecordScope): Readonly<Record<string, unknown>> {
     return Object.freeze(
-      Object.fromEntries(
-        this.#stores.map(([name, store]) => [name, new ReadonlyKeyValueView(store, scope, read)]),
-      ),
+      Object.fromEntries(this.#stores.map(([name, store]) => [name, store.queryView(read, scope)])),
     );
   }
 
@@ -72,6 +98,8 @@ export class StateStore {
 
   rollback(): void {
     this.#layers.rollback();
+    this.events.clear();
+    for (const source of this.sources) source.rolledBack();
   }
 
   /** The live one. */
@@ -96,6 +124,8 @@ export class StateStore {
 
   /** live → frozen, at once; a fresh live transaction begins. @throws PartitaError ILLEGAL_STATE if one is frozen already */
   freeze(): FrozenLayer {
+    for (const [, store] of this.#stores) store.prepare?.();
+    this.#clock.frozenMs = this.#clock.ms;
     return new FrozenLayer(this.#layers, this.#layers.freeze());
   }
 

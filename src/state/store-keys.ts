@@ -22,6 +22,10 @@ const PREFIXABLE = new Set([
   'nullable custom',
 ]);
 
+/** Text whose UTF-8 is itself, byte for character. */
+// eslint-disable-next-line no-control-regex -- control characters are characters of keys too
+const IS_ASCII = /^[\x00-\x7f]*$/;
+
 export class StoreKeys {
   readonly #store: string;
   readonly #serde: Serde<unknown>;
@@ -78,6 +82,17 @@ export class StoreKeys {
   /** The whole store key as latin1 text, which sorts as its bytes do. */
   sortKey(key: MapKey): string {
     return this.#prefixText + (this.direct ? latin1(this.#encode(key)) : (key as string));
+  }
+
+  /** The encoded key alone, as latin1 text: what internal families of composite stores are keyed by. */
+  keyText(key: unknown): string {
+    if (this.#isText && typeof key === 'string' && IS_ASCII.test(key)) return key;
+    return latin1(this.#encode(key));
+  }
+
+  fromKeyText(text: string): unknown {
+    if (this.#isText && IS_ASCII.test(text)) return text;
+    return decodeWith(this.#serde, Buffer.from(text, 'latin1'), { what: 'key', store: this.#store });
   }
 
   /** The key as handlers have it. */

@@ -100,6 +100,8 @@ interface Span {
 /** A window after some event: which events are in it, and from which watermark on it is closed. */
 interface Held extends Span {
   readonly key: string;
+  /** Of spans their start, of what is begun by an event its index. */
+  readonly id: number;
   readonly closesAt: number;
   /** Indices of events, ascending. */
   readonly members: readonly number[];
@@ -125,7 +127,7 @@ class Model {
   }
 
   run(): ModelOutcome {
-    for (const [at, event] of this.#events.entries()) if (event.timestamp >= 0) this.#step(at, event);
+    for (const [at, event] of this.#events.entries()) if (event.timestamp >= 0) this.#process(at, event);
     const keys = [...new Set(this.#events.map(({ key }) => key))].filter((key) => key !== null);
     const last = this.#events.length - 1;
     return {
@@ -143,7 +145,7 @@ class Model {
   }
 
   /** The record first, with its changes by the windows' ends; then what its time has closed. */
-  #step(at: number, event: ModelEvent): void {
+  #process(at: number, event: ModelEvent): void {
     const keys = [...new Set(this.#events.slice(0, at).map(({ key }) => key))].filter((key) => key !== null);
     const before = keys.flatMap((key) => this.#openAfter(at - 1, key));
     if (event.key !== null) this.#add(at, event.key, before);
@@ -165,7 +167,7 @@ class Model {
   #change(at: number, of: Held): void {
     const { emission, trigger, count } = this.#windows;
     const triggers = trigger !== undefined && this.#triggers(trigger, of);
-    if (this.#isCounted() && of.members.length === count)
+    if (this.#isCounted() && this.#placesTaken(at, of.key, of.id).length === count)
       this.#emitted.push({ at, of, closed: true, because: 'filled' });
     else if (triggers) this.#emitted.push({ at, of, closed: trigger.closes, because: 'trigger' });
     else if (emission === 'updates') this.#emitted.push({ at, of, closed: false, because: 'change' });
@@ -182,12 +184,12 @@ class Model {
     );
   }
 
-  /** The windows of a key that are open after the event `at`, by end, the older of two first. */
+  /** The windows of a key that are open after the event `at`, by end; by count the first to be full is the first begun. */
   #openAfter(at: number, key: string): readonly Held[] {
     const watermark = this.#watermark(at, key);
     return this.#held(at, key)
       .filter(({ members, closesAt }) => members.length > 0 && watermark < closesAt)
-      .sort((a, b) => a.endMs - b.endMs || a.members[0]! - b.members[0]!);
+      .sort((a, b) => (this.#isCounted() ? a.id - b.id : a.endMs - b.endMs));
   }
 
   #held(at: number, key: string): Held[] {
@@ -202,14 +204,14 @@ class Model {
     const spans = mine.flatMap((index) => this.#spansBegunBy(this.#events[index]!.timestamp));
     return uniqueSpans(spans).map((span) => {
       const closesAt = this.#spanClosesAt(span);
-      const ended = this.#closedByTrigger(key, span);
+      const ended = this.#closedAt(key, span.startMs);
       const members = mine.filter(
         (index) =>
           this.#isIn(span, this.#events[index]!.timestamp) &&
           this.#watermark(index, key) < closesAt &&
           index > ended,
       );
-      return { key, ...span, closesAt, members };
+      return { key, id: span.startMs, ...span, closesAt, members };
     });
   }
 
@@ -238,11 +240,9 @@ class Model {
     return endMs + this.#windows.graceMs + (this.#kind() === 'sliding' ? 1 : 0);
   }
 
-  /** Index of the event with which a trigger last closed the window of this span, or −1. */
-  #closedByTrigger(key: string, span: Span): number {
-    const closings = this.#emitted.filter(
-      ({ of, closed, because }) => because === 'trigger' && closed && isSame(of, { key, ...span }),
-    );
+  /** Index of the event that last closed this window, by a trigger or as its last; −1 if none has. */
+  #closedAt(key: string, id: number): number {
+    const closings = this.#emitted.filter(({ of, closed }) => closed && of.key === key && of.id === id);
     return Math.max(-1, ...closings.map(({ at }) => at));
   }
 
@@ -266,27 +266,36 @@ class Model {
     const { gapMs, graceMs } = this.#windows;
     return sessions.map((members) => {
       const span = this.#spanOf(members);
-      return { key, ...span, closesAt: span.endMs + gapMs! + graceMs + 1, members: members.sort(ascending) };
+      return {
+        key,
+        id: Math.min(...members),
+        ...span,
+        closesAt: span.endMs + gapMs! + graceMs + 1,
+        members: members.sort(ascending),
+      };
     });
   }
 
-  // Count windows: n events one after another, the first of which is every step-th of its key.
+  // Count windows: a window of n places begins with every step-th event, and each event takes a place in all of them.
 
   #counted(at: number, key: string): Held[] {
-    const { kind, count } = this.#windows;
     const mine = this.#eventsOf(at, key);
-    const step = kind === 'count' ? count! : kind === 'countSliding' ? 1 : this.#windows.step!;
-    const closed = this.#emitted.filter(({ of, closed }) => closed && of.key === key).map(({ of }) => of);
-    // A trigger that closes a window of `count` lets the next begin with the next event.
-    const gone = kind === 'count' ? this.#membersOfClosed(key) : new Set<number>();
-    const left = mine.filter((index) => !gone.has(index));
-    return left
-      .filter((_, nth) => nth % step === 0)
-      .filter((first) => !closed.some(({ members }) => members[0] === first))
-      .map((first) => {
-        const members = left.filter((index) => index >= first).slice(0, count);
-        return { key, ...this.#spanOf(members), closesAt: Infinity, members };
-      });
+    const begins = mine.filter((_, nth) => nth % this.#step() === 0);
+    return begins.map((id) => {
+      const ended = this.#closedAt(key, id);
+      const members = this.#placesTaken(at, key, id).filter((index) => index > ended);
+      return { key, id, ...this.#spanOf(members), closesAt: Infinity, members };
+    });
+  }
+
+  #placesTaken(at: number, key: string, begunBy: number): number[] {
+    const since = this.#eventsOf(at, key).filter((index) => index >= begunBy);
+    return since.slice(0, this.#windows.count);
+  }
+
+  #step(): number {
+    const { kind, count, step } = this.#windows;
+    return kind === 'count' ? count! : kind === 'countSliding' ? 1 : step!;
   }
 
   #membersOfClosed(key: string): Set<number> {
@@ -343,8 +352,8 @@ class Model {
 
   #emission({ at, of, closed, because }: Emitted): ModelEmission {
     const end = of.endMs - (this.#kind() === 'tumbling' || this.#kind() === 'hopping' ? 1 : 0);
-    const isClosing = because === 'clock' || because === 'filled';
-    const timestamp = isClosing ? end : this.#events[at]!.timestamp;
+    // What fills a count window or triggers is the record; only what the clock closes has a time of its own.
+    const timestamp = because === 'clock' ? end : this.#events[at]!.timestamp;
     const { key, startMs, endMs } = of;
     return { at, key, startMs, endMs, closed, timestamp, result: this.#result(of) };
   }
@@ -375,17 +384,8 @@ class Model {
   }
 }
 
-interface Keyed extends Span {
-  readonly key: string;
-  readonly closesAt?: number;
-  readonly members?: readonly number[];
-}
-
-/** Count windows are the same if they begin with the same event, all others if they are the same span. */
-function isSame(a: Keyed, b: Keyed): boolean {
-  if (a.key !== b.key) return false;
-  if (a.closesAt === Infinity) return a.members![0] === b.members![0];
-  return a.startMs === b.startMs && a.endMs === b.endMs;
+function isSame(a: Held, b: Held): boolean {
+  return a.key === b.key && a.id === b.id;
 }
 
 function uniqueSpans(spans: readonly Span[]): Span[] {

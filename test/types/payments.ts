@@ -38,7 +38,8 @@ export default defineProcessor({
     counts: topic({ key: string(), value: int64() }),
   },
   stores: { totals: keyValue({ key: string(), value: json<Total>() }), perMinute },
-  onError: (_error, record) => (record.offset < 10 ? 'skip' : { deadLetter: 'dead' }),
+  onError: (_error, record) =>
+    record.origin === 'record' && (record.offset ?? 0) < 10 ? 'skip' : { deadLetter: 'dead' },
   process(record, { stores, emit, config }) {
     if (record.input === 'payments') {
       const amount: number = record.value.amount;

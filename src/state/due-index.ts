@@ -1,0 +1,203 @@
+/**
+ * What is due when, in order: an index of (time, key) whose front is held in memory and whose rest lies in the engine, so
+ * that neither an insert nor a look at the next one reads anything. Rows of the front are written only when a checkpoint
+ * comes: what is due and done before that never reaches the log. An entry is a hint: whoever takes it asks the row that it
+ * speaks of (`isCurrent`), so nothing has to be taken back when a record is rolled back.
+ */
+import type { DueHead } from './due-source.js';
+import { family, type StoreParts } from './declared-store.js';
+import { latin1Keys, presence, timeOfText, timeText } from './internal-serdes.js';
+import type { KeyValueStore } from './key-value-store.js';
+import { RecordScope } from './record-scope.js';
+
+/** Entries held in memory at most; beyond, the later half is left to the engine. */
+const FRONT_MAX = 16_384;
+/** Entries that are read at once. */
+const PAGE = 2_048;
+
+interface IndexEntry extends DueHead {
+  /** There is a row for it. */
+  stored: boolean;
+}
+
+/** Where the front ends: everything up to here is in it. */
+interface Horizon {
+  readonly atMs: number;
+  readonly key: string;
+}
+
+const NOWHERE: Horizon = { atMs: -1, key: '' };
+const EVERYWHERE: Horizon = { atMs: Infinity, key: '' };
+
+export class DueIndex {
+  readonly #rows: KeyValueStore;
+  readonly #isCurrent: (atMs: number, key: string) => boolean;
+  /** Sorted; what lies before `#start` is done with. */
+  #front: IndexEntry[] = [];
+  #start = 0;
+  #horizon = NOWHERE;
+  #taken: IndexEntry | undefined;
+  /** What was taken has been inserted again. */
+  #isKept = false;
+  /** What the last cut left to the engine: a rollback of the record that caused it must not lose it. */
+  #cutOff: readonly IndexEntry[] = [];
+  /** Pages that were read, for tests and benchmarks. */
+  pages = 0;
+
+  /** @param isCurrent whether the row of this key says that it is due at this time */
+  constructor(parts: StoreParts, suffix: `$${string}`, isCurrent: (atMs: number, key: string) => boolean) {
+    this.#rows = family(parts, suffix, latin1Keys, presence);
+    this.#isCurrent = isCurrent;
+  }
+
+  /** A lower bound of the earliest time; Infinity: there is nothing. */
+  get nextMs(): number {
+    return this.#front[this.#start]?.atMs ?? this.#horizon.atMs;
+  }
+
+  /** The key is due at this time, in ms, a whole number from 0 on. `key` is bytes as latin1 text. */
+  insert(atMs: number, key: string): void {
+    if (isAfter(atMs, key, this.#horizon)) {
+      this.#rows.set(timeText(atMs) + key, true);
+      return;
+    }
+    const at = this.#position(atMs, key);
+    const there = this.#front[at];
+    if (there?.atMs === atMs && there.key === key) {
+      // Due again at the same time: it stays where it is, and gets its row again with the next checkpoint.
+      if (there === this.#taken) this.#isKept = true;
+      return;
+    }
+    const entry = { atMs, key, stored: false };
+    if (at === this.#front.length) this.#front.push(entry);
+    else this.#front.splice(at, 0, entry);
+    if (this.#front.length - this.#start > FRONT_MAX) this.#cut();
+  }
+
+  /** It is not due at that time any more. What remains of it in memory is found out when it is taken. */
+  remove(atMs: number, key: string): void {
+    const there = isAfter(atMs, key, this.#horizon) ? undefined : this.#front[this.#position(atMs, key)];
+    const isFront = there?.atMs === atMs && there.key === key;
+    if (!isFront || there.stored) this.#rows.delete(timeText(atMs) + key);
+    // It may be inserted again, and must then get its row again.
+    if (isFront) there.stored = false;
+  }
+
+  /** Makes `head(untilMs)` exact; `undefined`: it is. */
+  load(untilMs: number): Promise<void> | undefined {
+    if (this.#start < this.#front.length || this.#horizon.atMs > untilMs) return undefined;
+    return this.#loadPage();
+  }
+
+  head(untilMs: number): DueHead | undefined {
+    const entry = this.#front[this.#start];
+    return entry !== undefined && entry.atMs <= untilMs ? entry : undefined;
+  }
+
+  /** The head is being done with: deletes its row, in the live layer. May be repeated after a rollback. */
+  takeHead(): void {
+    const entry = this.#front[this.#start]!;
+    this.#taken = entry;
+    this.#isKept = false;
+    if (entry.stored) this.#rows.delete(timeText(entry.atMs) + entry.key);
+  }
+
+  /** Forgets the head that was taken, unless it is due again at the same time. */
+  pop(): void {
+    const taken = this.#taken;
+    this.#taken = undefined;
+    if (this.#isKept) {
+      if (taken !== undefined) taken.stored = false;
+      return;
+    }
+    this.#start++;
+    // Moves the rest seldom enough to cost nothing.
+    if (this.#start < 1024 || this.#start * 2 < this.#front.length) return;
+    this.#front = this.#front.slice(this.#start);
+    this.#start = 0;
+  }
+
+  /** Before a freeze: gives every current entry of the front its row. */
+  prepare(): void {
+    this.#cutOff = [];
+    for (let i = this.#start; i < this.#front.length; i++) this.#store(this.#front[i]!);
+  }
+
+  /** The live layer was rolled back: rows that a cut wrote in it are written again. */
+  rolledBack(): void {
+    for (const entry of this.#cutOff) {
+      entry.stored = false;
+      this.#store(entry);
+    }
+    this.#cutOff = [];
+  }
+
+  clear(): void {
+    this.#cutOff = [];
+    this.#rows.clear();
+    this.#front = [];
+    this.#start = 0;
+    this.#horizon = NOWHERE;
+  }
+
+  #store(entry: IndexEntry): void {
+    if (entry.stored || !this.#isCurrent(entry.atMs, entry.key)) return;
+    this.#rows.set(timeText(entry.atMs) + entry.key, true);
+    entry.stored = true;
+  }
+
+  /** The later half goes to the engine; the front ends before it. */
+  #cut(): void {
+    const keep = this.#start + FRONT_MAX / 2;
+    this.#cutOff = this.#front.splice(keep);
+    for (const entry of this.#cutOff) this.#store(entry);
+    const { atMs, key } = this.#front[keep - 1]!;
+    this.#horizon = { atMs, key };
+  }
+
+  async #loadPage(): Promise<void> {
+    const from = timeText(Math.max(0, this.#horizon.atMs)) + this.#horizon.key;
+    const scope = new RecordScope();
+    scope.open = true;
+    const found: IndexEntry[] = [];
+    try {
+      const scan = this.#rows.range(from, AFTER_ALL, { limit: PAGE + 1 }, 'latest', scope);
+      for await (const [row] of scan) {
+        const text = row as string;
+        // The horizon itself was in the front before.
+        if (text === from && this.#horizon !== NOWHERE) continue;
+        found.push({ atMs: timeOfText(text), key: text.slice(8), stored: true });
+      }
+    } finally {
+      scope.open = false;
+    }
+    this.pages++;
+    this.#front = found;
+    this.#start = 0;
+    const last = found.at(-1);
+    this.#horizon =
+      found.length < PAGE || last === undefined ? EVERYWHERE : { atMs: last.atMs, key: last.key };
+  }
+
+  /** The first position whose entry is not before (atMs, key). */
+  #position(atMs: number, key: string): number {
+    const front = this.#front;
+    let high = front.length;
+    // Most inserts are the latest so far.
+    if (high > this.#start && isAfter(atMs, key, front[high - 1]!)) return high;
+    let low = this.#start;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (isAfter(atMs, key, front[middle]!)) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** Above every time: the bound of a scan. */
+const AFTER_ALL = '\xff';
+
+function isAfter(atMs: number, key: string, than: DueHead): boolean {
+  return atMs > than.atMs || (atMs === than.atMs && key > than.key);
+}

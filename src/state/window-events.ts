@@ -1,0 +1,43 @@
+/**
+ * What windowed stores have to tell handlers about the record under way: changed windows and missed ones. The stores fill
+ * it, `actor/record-processor.ts` empties it; a rollback clears it.
+ */
+export interface LateUpdate {
+  readonly store: string;
+  /** Of `LateEvent`, without where the record came from. */
+  readonly late: Readonly<Record<string, unknown>>;
+  readonly keyBytes: () => Uint8Array;
+}
+
+/** What a window's result is handed to. */
+export type ResultHandler = (window: unknown, context: object) => unknown;
+
+export class WindowEvents {
+  /** Who is told of the windows of a store; the actor sets it before the first record. */
+  handlerOf: (store: string) => ResultHandler | undefined = () => undefined;
+  /** Changed windows, and beside each the name of its store. */
+  readonly windows: unknown[] = [];
+  readonly stores: string[] = [];
+  readonly lates: LateUpdate[] = [];
+  /** Values that were skipped for their null key. */
+  nullKeys = 0;
+
+  get any(): boolean {
+    return this.windows.length > 0 || this.lates.length > 0;
+  }
+
+  update(store: string, window: unknown): void {
+    this.stores.push(store);
+    this.windows.push(window);
+  }
+
+  clearUpdates(): void {
+    this.stores.length = 0;
+    this.windows.length = 0;
+  }
+
+  clear(): void {
+    this.clearUpdates();
+    this.lates.length = 0;
+  }
+}
