@@ -1,30 +1,19 @@
 /**
- * Windows against Kafka Streams, window by window and record by record: on random records and on the flights of a month. What
+ * Windowed stores against Kafka Streams, window by window and record by record: on random records and on the flights of a month. What
  * Kafka Streams does differently is in streams-differences.test.ts.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { registerMissing } from '../support/describe-kafka.js';
 import { streamsMissing, streamsOf, type StreamsWindowing } from '../support/kafka-streams-oracle.js';
-import { outcomeOfPlainWindows } from '../support/plain-windows.js';
+import { outcomeOfStore } from '../support/store-windows.js';
 import { closedRun, januaryFlights, randomRun, TOPOLOGIES } from '../support/random-runs.js';
-import {
-  linesOf,
-  outcomeOfModel,
-  outcomeOfStreams,
-  type Windower,
-  type WindowRun,
-} from '../support/streams-comparison.js';
+import { linesOf, outcomeOfStreams, type WindowRun } from '../support/streams-comparison.js';
 
 const TEST_BUDGET_MS = 280_000;
 const SEEDS = 40;
 const RECORDS = 400;
-const MODEL_SEEDS = 60;
-const MODEL_RECORDS = 40;
 const HOUR = 3_600_000;
-
-/** Who is compared with Kafka Streams. */
-const ours: Windower = outcomeOfPlainWindows;
 
 async function compare(runs: readonly WindowRun[], name: (index: number) => string): Promise<void> {
   const theirs = await streamsOf(runs);
@@ -32,7 +21,7 @@ async function compare(runs: readonly WindowRun[], name: (index: number) => stri
     const { header } = run;
     const expected = outcomeOfStreams(theirs[index]!);
     assert.ok(expected.emissions.length > 0, `Kafka Streams emits something of ${name(index)}.`);
-    const mine = await ours(run);
+    const mine = await outcomeOfStore(run);
     assert.deepEqual(linesOf(mine), linesOf(expected), `${name(index)}: ${JSON.stringify(header)}`);
     // Without sorting: the order of closings is the same, but for sessions, which Kafka Streams orders by start before key.
     if (header.emission === 'final' && header.topology !== 'session')
@@ -42,15 +31,6 @@ async function compare(runs: readonly WindowRun[], name: (index: number) => stri
       );
   }
 }
-
-test('windows over all events at once are those of the naive model, so that both may judge', async () => {
-  for (const topology of TOPOLOGIES)
-    for (let seed = 1; seed <= MODEL_SEEDS; seed++) {
-      const run = randomRun(topology, seed, MODEL_RECORDS);
-      const [plain, model] = [await outcomeOfPlainWindows(run), await outcomeOfModel(run)];
-      assert.deepEqual(linesOf(plain), linesOf(model), `${topology}, seed ${seed}`);
-    }
-});
 
 const title = 'Kafka Streams and we agree';
 const missing = streamsMissing();

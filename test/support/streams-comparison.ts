@@ -1,10 +1,10 @@
 /**
  * Owns the form in which results of Kafka Streams and ours are compared: what was emitted by which record, without what both
  * define differently (docs/stores.md lists that), and which records were late. It runs nothing; kafka-streams-oracle.ts and
- * plain-windows.ts do.
+ * store-windows.ts do.
  */
 import type { StreamsResult, StreamsRun, StreamsWindow, StreamsWindowing } from './kafka-streams-oracle.js';
-import { byKeyBytes, modelOf, type ModelWindows } from './windows-model.js';
+import { byKeyBytes } from './windows-model.js';
 
 export interface WindowEmission {
   /** Index of the record that caused it. */
@@ -24,9 +24,6 @@ export interface WindowOutcome {
 }
 
 export type WindowRun = StreamsRun<StreamsWindowing>;
-
-/** Whoever computes windows: a model, or the store in the test driver. */
-export type Windower = (run: WindowRun) => Promise<WindowOutcome>;
 
 /** One line for each fact, so that a difference reads as a difference of lines. */
 export function linesOf({ emissions, late }: WindowOutcome): string[] {
@@ -55,27 +52,6 @@ export function outcomeOfStreams({ windows, dropped }: StreamsResult): WindowOut
 
 function isPresent(window: StreamsWindow): window is StreamsWindow & { count: number; sum: number } {
   return window.count !== null;
-}
-
-/** The naive model's, for histories of some dozens of records. */
-export function outcomeOfModel({ header, records }: WindowRun): Promise<WindowOutcome> {
-  const { topology: kind, ...sizes } = header;
-  const windows: ModelWindows = { kind, ...sizes, closing: 'partition', keyClockRetentionMs: 0 };
-  const { emissions, late } = modelOf(windows, records);
-  return Promise.resolve({
-    emissions: emissions
-      .filter(({ closed }) => closed === (header.emission === 'final'))
-      .map(({ at, key, startMs, endMs, result: { n: count, sum } }) => ({
-        at,
-        key,
-        startMs,
-        endMs,
-        count,
-        sum,
-      }))
-      .sort(byRecordAndEnd),
-    late: [...new Set(late.map(({ at }) => at))],
-  });
 }
 
 export function byRecordAndEnd(a: WindowEmission, b: WindowEmission): number {
