@@ -60,6 +60,14 @@ export type {
   WindowScanOptions,
 } from './processor/windowed.js';
 export type { Aggregation, Aggregations } from './processor/aggregations.js';
+export { timestamped } from './processor/timestamped.js';
+export type {
+  ReadonlyTimestamped,
+  Timestamped,
+  TimestampedDeclaration,
+  TimestampedEntry,
+  TimestampedOptions,
+} from './processor/timestamped.js';
 export { bytes, float64, int64, json, msgpack, nullable, string } from './codec/serdes.js';
 export type { Serde } from './processor/serde.js';
 export { EmbeddedLog, embeddedLog } from './log/embedded/embedded-log.js';

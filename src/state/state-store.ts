@@ -14,6 +14,7 @@ import { RecordScope } from './record-scope.js';
 import { StateLayers } from './state-layers.js';
 import type { StatePartition } from './state-partition.js';
 import type { StateTransaction } from './state-transaction.js';
+import { declaredTimestamped } from './timestamped/timestamped-view.js';
 import { WindowEvents } from './window-events.js';
 import { declaredWindowed } from './windowed/windowed-view.js';
 
@@ -42,6 +43,7 @@ type MakeStore = (declaration: AnyStoreDeclaration, parts: StoreParts) => Declar
 const KINDS: Readonly<Record<string, MakeStore>> = {
   keyValue: declaredKeyValue,
   windowed: declaredWindowed,
+  timestamped: declaredTimestamped,
 };
 
 export class StateStore {
