@@ -57,25 +57,25 @@ export class HandlerContexts {
 
   /** Hands the changed windows of the call under way to their handlers, inside the call's own savepoint. */
   tellUpdates(context: object): void | Promise<void> {
-    const { updates } = this.#options.state!.events;
-    for (let i = 0; i < updates.length; i++) {
-      const { store, window } = updates[i]!;
-      const result = this.#handlers.get(store)?.(window, context);
+    const { events } = this.#options.state!;
+    const { stores, windows } = events;
+    for (let i = 0; i < windows.length; i++) {
+      const result = this.#handlers.get(stores[i]!)?.(windows[i], context);
       if (isPromise(result)) return this.#tellAsync(context, i + 1, result);
-      if (i >= UPDATES_MAX) throw tooMany(store);
+      if (i >= UPDATES_MAX) throw tooMany(stores[i]!);
     }
-    updates.length = 0;
+    events.clearUpdates();
   }
 
   async #tellAsync(context: object, from: number, first: Promise<unknown>): Promise<void> {
-    const { updates } = this.#options.state!.events;
+    const { events } = this.#options.state!;
+    const { stores, windows } = events;
     await first;
-    for (let i = from; i < updates.length; i++) {
-      const { store, window } = updates[i]!;
-      await this.#handlers.get(store)?.(window, context);
-      if (i >= UPDATES_MAX) throw tooMany(store);
+    for (let i = from; i < windows.length; i++) {
+      await this.#handlers.get(stores[i]!)?.(windows[i], context);
+      if (i >= UPDATES_MAX) throw tooMany(stores[i]!);
     }
-    updates.length = 0;
+    events.clearUpdates();
   }
 
   #make(): HandlerContext {

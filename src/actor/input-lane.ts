@@ -20,6 +20,10 @@ export class InputLane {
   hasHead = false;
   /** The fetch that brought the head. */
   headFetch = -1;
+  /** Nothing is buffered, and nothing more was there to read at the last fetch. */
+  get isAtEnd(): boolean {
+    return !this.hasHead && this.#sawEnd && this.#buffered.length === 0;
+  }
   /** Nothing more was there to read when every chunk up to this fetch had been read. */
   endAsOf = -1;
   /** The next offset to be processed. */
@@ -30,6 +34,7 @@ export class InputLane {
   readonly #buffered: BufferedChunk[] = [];
   #loaded = false;
   #dropped = false;
+  #sawEnd = false;
 
   constructor(spec: InputSpec, partition: number, position: number, checkCrc: boolean) {
     this.spec = spec;
@@ -43,7 +48,8 @@ export class InputLane {
   push(chunk: Chunk): Promise<ChunkDone> {
     if (chunk.from !== this.#expected) return Promise.resolve({ accepted: false, records: 0 });
     this.#expected = chunk.next;
-    if (chunk.next >= chunk.lastStable) this.endAsOf = chunk.asOf ?? chunk.fetch - 1;
+    this.#sawEnd = chunk.next >= chunk.lastStable;
+    if (this.#sawEnd) this.endAsOf = chunk.asOf ?? chunk.fetch - 1;
     if (chunk.bytes.byteLength === 0 && this.#buffered.length === 0) {
       this.position = chunk.next;
       return Promise.resolve({ accepted: true, records: 0 });
@@ -115,5 +121,6 @@ export class InputLane {
     this.#expected = this.position;
     this.headFetch = -1;
     this.endAsOf = -1;
+    this.#sawEnd = false;
   }
 }

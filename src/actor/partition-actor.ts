@@ -41,6 +41,7 @@ import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
 import { parseConfig } from './declared-stores.js';
 import { EarlyOutputs } from './early-outputs.js';
 import { equip } from './equipment.js';
+import { IdleTime } from './idle-time.js';
 import type { InputLane } from './input-lane.js';
 import { chooseLane } from './input-merge.js';
 import type { RecordProcessor } from './record-processor.js';
@@ -89,6 +90,9 @@ export class PartitionActor implements ActorApi {
   #quiet = false;
   #reset = false;
   #heldSince: number | undefined;
+  #idle: IdleTime | undefined;
+  /** Records that had been processed when it was last looked at. */
+  #idleRecords = 0;
   #restoredRecords = 0;
 
   constructor(spec: ActorSpec, uplink: ActorUplink, environment: ActorEnvironment) {
@@ -291,6 +295,8 @@ export class PartitionActor implements ActorApi {
     this.#processor = made.processor;
     this.#checkpoint = made.checkpoint;
     this.#lanes = made.lanes;
+    const idle = made.state?.idle ?? [];
+    this.#idle = idle.length === 0 ? undefined : new IdleTime(this.#environment.clock, idle);
     this.#schedule.frozen(positionsOf(made.lanes));
     this.#restoredRecords = recovered.restoredRecords;
   }
@@ -316,6 +322,7 @@ export class PartitionActor implements ActorApi {
 
   #run(): void {
     this.lifecycle.move('running');
+    this.#idle?.busy();
     this.#loop = this.#work().catch((error: unknown) => this.#fail(error));
   }
 
@@ -340,6 +347,7 @@ export class PartitionActor implements ActorApi {
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
       const more = (await this.#runDue()) ? await this.#burst() : true;
+      if (this.#idle !== undefined && this.#passIdleTime(this.#idle)) continue;
       if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
         bursts = 0;
         this.#sendOutputs();
@@ -363,6 +371,19 @@ export class PartitionActor implements ActorApi {
       if (!done) return false;
     }
     return true;
+  }
+
+  /** Whether windows have been closed by idleness alone, and are to be emitted now. */
+  #passIdleTime(idle: IdleTime): boolean {
+    const records = this.#processor!.records;
+    if (records !== this.#idleRecords || !this.#lanes.every((lane) => lane.isAtEnd)) {
+      this.#idleRecords = records;
+      idle.busy();
+      return false;
+    }
+    idle.idle();
+    this.#noteChanges();
+    return this.#processor!.due?.pending === true;
   }
 
   /** What came due has changed something: a checkpoint will take it along. */
@@ -466,6 +487,7 @@ export class PartitionActor implements ActorApi {
     const { at, idleAt } = this.#schedule;
     if (at !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeUp.ringAt(at);
     else if (this.#positionsMoved()) this.#wakeUp.ringAt(idleAt);
+    if (this.#idle !== undefined && this.#idle.dueAt !== Infinity) this.#wakeUp.ringAt(this.#idle.dueAt);
     const wall = this.#processor?.dueByWallClock?.nextMs ?? Infinity;
     const { clock } = this.#environment;
     if (wall !== Infinity) this.#wakeUp.ringAt(clock.monotonic() + Math.max(0, wall - clock.now()));

@@ -2,11 +2,6 @@
  * What windowed stores have to tell handlers about the record under way: changed windows and missed ones. The stores fill
  * it, `actor/record-processor.ts` empties it; a rollback clears it.
  */
-export interface WindowUpdate {
-  readonly store: string;
-  readonly window: unknown;
-}
-
 export interface LateUpdate {
   readonly store: string;
   /** Of `LateEvent`, without where the record came from. */
@@ -20,17 +15,29 @@ export type ResultHandler = (window: unknown, context: object) => unknown;
 export class WindowEvents {
   /** Who is told of the windows of a store; the actor sets it before the first record. */
   handlerOf: (store: string) => ResultHandler | undefined = () => undefined;
-  readonly updates: WindowUpdate[] = [];
+  /** Changed windows, and beside each the name of its store. */
+  readonly windows: unknown[] = [];
+  readonly stores: string[] = [];
   readonly lates: LateUpdate[] = [];
   /** Values that were skipped for their null key. */
   nullKeys = 0;
 
   get any(): boolean {
-    return this.updates.length > 0 || this.lates.length > 0;
+    return this.windows.length > 0 || this.lates.length > 0;
+  }
+
+  update(store: string, window: unknown): void {
+    this.stores.push(store);
+    this.windows.push(window);
+  }
+
+  clearUpdates(): void {
+    this.stores.length = 0;
+    this.windows.length = 0;
   }
 
   clear(): void {
-    this.updates.length = 0;
+    this.clearUpdates();
     this.lates.length = 0;
   }
 }

@@ -25,6 +25,8 @@ export interface W1Options {
   readonly workers: number;
   readonly guarantee: 'exactly-once' | 'at-least-once';
   readonly engine: EngineKind;
+  /** Another processor over the same input. @default `w1-processor.ts` */
+  readonly processor?: URL;
 }
 
 export interface W1Result {
@@ -48,7 +50,9 @@ export async function runW1(options: W1Options): Promise<W1Result> {
     engine: options.engine,
     checkpoint: { intervalMs: 1_000 },
     createTopics: { partitions: PARTITIONS },
-    streams: { w1: processorAt<typeof w1>(new URL('./w1-processor.js', import.meta.url)) },
+    streams: {
+      w1: processorAt<typeof w1>(options.processor ?? new URL('./w1-processor.js', import.meta.url)),
+    },
   });
   let checkpoints = 0;
   manager.on('checkpoint', () => checkpoints++);

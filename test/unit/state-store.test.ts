@@ -484,7 +484,7 @@ test('a store of a kind that this version can not run is refused at once', () =>
   assert.throws(
     () =>
       new StateStore({
-        stores: { w: { kind: 'windowed' } },
+        stores: { w: { kind: 'unheard' } },
         partition: new CountingPartition(),
         cacheBytes: 0,
         maxRecordBytes: 1000,

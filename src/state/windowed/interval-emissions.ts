@@ -53,7 +53,7 @@ export class IntervalEmissions implements DueSource {
     const { atMs, key } = this.#index.head(untilMs)!;
     this.#hasMore = false;
     const isCurrent = this.#store.row(key)?.emitAt === atMs;
-    const windows = isCurrent ? new KeyWindows(this.#store.families, key) : undefined;
+    const windows = isCurrent ? new KeyWindows(this.#store.families).open(key) : undefined;
     const fresh = windows === undefined ? [] : this.#fresh(windows);
     if (windows === undefined || fresh.length === 0) {
       this.#index.deleteHead();

@@ -27,31 +27,38 @@ export interface WindowFamilies {
   readonly windows: KeyValueStore;
   readonly blocks: KeyValueStore;
   readonly aggregations: AggregationList;
+  /** An aggregation keeps blocks. */
+  readonly hasBlocks: boolean;
   /** Windows may share blocks, since one begins as the copy of another. */
   readonly sharesBlocks: boolean;
 }
 
+/** One serves key after key: `open` begins anew. */
 export class KeyWindows implements Blocks {
   /** Encoded key as latin1 text. */
-  readonly key: string;
-  clock: number;
-  dueAt: number;
-  nowAt: number;
-  emitAt: number;
-  nextEvent: number;
+  key = '';
+  clock = -1;
+  dueAt = -1;
+  nowAt = -1;
+  emitAt = -1;
+  nextEvent = 0;
   readonly #families: WindowFamilies;
-  readonly #row: KeyRow | undefined;
-  readonly #slots: Slot[];
-  #nextBlock: number;
+  #row: KeyRow | undefined;
+  #slots: Slot[] = [];
+  #nextBlock = 0;
   #listChanged = false;
   #removed: WindowState[] | undefined;
   /** Ids of windows that had rows of their own. */
   #removedRows: Set<number> | undefined;
 
-  constructor(families: WindowFamilies, key: string) {
+  constructor(families: WindowFamilies) {
     this.#families = families;
+  }
+
+  /** The windows of this key as they are. */
+  open(key: string): this {
     this.key = key;
-    this.#row = families.rows.get(key) as KeyRow | undefined;
+    this.#row = this.#families.rows.get(key) as KeyRow | undefined;
     const row = this.#row ?? NO_ROW;
     this.clock = row.clock;
     this.dueAt = row.dueAt;
@@ -60,9 +67,18 @@ export class KeyWindows implements Blocks {
     this.nextEvent = row.nextEvent;
     this.#nextBlock = row.nextBlock;
     this.#slots = row.slots.slice();
+    this.#listChanged = false;
+    this.#removed = undefined;
+    this.#removedRows = undefined;
     // A split row is not written with every event: its newest window has seen the newest one.
     if (row.split && this.#slots.length > 0)
       this.clock = Math.max(this.clock, this.state(this.#slots.length - 1).maxTs);
+    return this;
+  }
+
+  /** Whether the key has a row. */
+  get exists(): boolean {
+    return this.#row !== undefined;
   }
 
   get length(): number {
@@ -104,7 +120,7 @@ export class KeyWindows implements Blocks {
   /** @param merged its blocks go on in another window */
   remove(i: number, merged = false): WindowState {
     const state = this.state(i);
-    if (!merged) (this.#removed ??= []).push(state);
+    if (!merged && this.#families.hasBlocks) (this.#removed ??= []).push(state);
     if (this.#row?.split === true) (this.#removedRows ??= new Set()).add(state.id);
     this.#listChanged = true;
     this.#slots.splice(i, 1);
@@ -167,7 +183,7 @@ export class KeyWindows implements Blocks {
   }
 
   read(id: number): readonly unknown[] {
-    return (this.#families.blocks.get(this.key + timeText(id)) ?? []) as readonly unknown[];
+    return readBlock(this.#families, this.key, id);
   }
 
   /** Writes everything back, in the live layer. */
@@ -175,7 +191,7 @@ export class KeyWindows implements Blocks {
     const { rows, windows } = this.#families;
     if (this.#removed !== undefined) this.#releaseBlocks(this.#removed);
     const split = this.#slots.length > 0 && (this.#row?.split === true || this.#isLarge());
-    if (split)
+    if (split) {
       for (let i = 0; i < this.#slots.length; i++) {
         const slot = this.#slots[i]!;
         if (typeof slot === 'number') continue;
@@ -183,7 +199,8 @@ export class KeyWindows implements Blocks {
         this.#removedRows?.delete(slot.id);
         this.#slots[i] = slot.id;
       }
-    this.#deleteRows();
+    }
+    if (this.#removedRows !== undefined) this.#deleteRows(this.#removedRows);
     if (split && this.#row?.split === true && !this.#listChanged && !this.#headChanged()) return;
     const { clock, dueAt, nowAt, emitAt, nextEvent } = this;
     const nextBlock = this.#nextBlock;
@@ -193,12 +210,12 @@ export class KeyWindows implements Blocks {
   /** Nothing of the key is worth keeping. */
   drop(): void {
     if (this.#removed !== undefined) this.#releaseBlocks(this.#removed);
-    this.#deleteRows();
+    if (this.#removedRows !== undefined) this.#deleteRows(this.#removedRows);
     this.#families.rows.delete(this.key);
   }
 
-  #deleteRows(): void {
-    for (const id of this.#removedRows ?? []) this.#families.windows.delete(this.key + timeText(id));
+  #deleteRows(ids: ReadonlySet<number>): void {
+    for (const id of ids) this.#families.windows.delete(this.key + timeText(id));
   }
 
   #headChanged(): boolean {
@@ -239,6 +256,10 @@ export class KeyWindows implements Blocks {
       throw serdeFailed('value', store, this.key, cause);
     }
   }
+}
+
+export function readBlock({ blocks }: WindowFamilies, key: string, id: number): readonly unknown[] {
+  return (blocks.get(key + timeText(id)) ?? []) as readonly unknown[];
 }
 
 /** The state of a window that has a row of its own; `undefined`: it is gone. */

@@ -14,12 +14,14 @@ import type { KeyValueStore } from '../key-value-store.js';
 import type { RecordScope } from '../record-scope.js';
 import { StoreKeys } from '../store-keys.js';
 import { IntervalEmissions } from './interval-emissions.js';
-import { KeyWindows, loadWindow, resultOf, type WindowFamilies } from './key-windows.js';
+import { KeyWindows, loadWindow, readBlock, resultOf, type WindowFamilies } from './key-windows.js';
 import { placementOf, type Placed, type Placement } from './placement.js';
 import { rowSerde, windowSerde, type KeyRow, type WindowState } from './window-state.js';
 
 type Declaration = WindowedDeclaration<unknown, unknown, unknown>;
 type Result = WindowResult<unknown, unknown>;
+
+const NOTHING: readonly Result[] = [];
 
 /** The one key of the family that holds what belongs to no key. */
 const IDLE_KEY = 'idle';
@@ -35,11 +37,16 @@ export class WindowedStore implements DueSource {
   readonly names: readonly string[];
   readonly #parts: StoreParts;
   readonly #byKey: boolean;
+  readonly #isCount: boolean;
+  readonly #isIdling: boolean;
+  readonly #retentionMs: number;
   /** By closing time; with `closing: 'key'` of what the partition's clock may close. */
   readonly #due: DueIndex;
   /** With `closing: 'key'`: what a key's own clock has closed. */
   readonly #now: DueIndex;
   readonly #meta: KeyValueStore;
+  readonly #windows: KeyWindows;
+  readonly #placed: Placed = { changed: [], filled: [], missed: [] };
   /** With `trigger.everyMs`. */
   readonly intervals: IntervalEmissions | undefined;
   /** The index whose head was applied. */
@@ -54,14 +61,19 @@ export class WindowedStore implements DueSource {
     const aggregations = Object.values(declaration.aggregations);
     this.placement = placementOf(declaration.window, declaration.graceMs);
     this.#byKey = declaration.closing === 'key';
+    this.#isCount = declaration.window.kind === 'count';
+    this.#isIdling = declaration.idleAfterMs !== undefined;
+    this.#retentionMs = declaration.keyClockRetentionMs;
     this.families = {
       store: parts.name,
       rows: family(parts, '$k', latin1Keys, rowSerde(aggregations)),
       windows: family(parts, '$w', latin1Keys, windowSerde(aggregations)),
       blocks: family(parts, '$b', latin1Keys, BLOCKS),
       aggregations,
+      hasBlocks: aggregations.some((one) => one.blocks !== undefined),
       sharesBlocks: declaration.window.kind === 'sliding',
     };
+    this.#windows = new KeyWindows(this.families);
     this.#meta = family(parts, '$m', latin1Keys, NUMBERS);
     this.#due = new DueIndex(parts, '$d', (atMs, key) => this.row(key)?.dueAt === atMs);
     this.#now = new DueIndex(parts, '$n', (atMs, key) => this.row(key)?.nowAt === atMs);
@@ -90,16 +102,19 @@ export class WindowedStore implements DueSource {
     }
     const { timestamp } = scope;
     if (!Number.isSafeInteger(timestamp) || timestamp < 0) throw this.#badTime(timestamp);
-    const windows = new KeyWindows(this.families, this.keys.keyText(key));
+    const windows = this.#windows.open(this.keys.keyText(key));
     if (timestamp > windows.clock) windows.clock = timestamp;
     const watermark = this.watermark(windows.clock);
-    const placed: Placed = { changed: [], filled: [], missed: [] };
+    const placed = this.#placed;
+    placed.changed.length = 0;
+    placed.filled.length = 0;
+    placed.missed.length = 0;
     this.placement.place({ windows, value, timestamp, watermark }, placed);
     const emitted = this.#emissions(key, windows, placed);
     if (placed.changed.length > 0) this.intervals?.changed(windows);
     this.#schedule(windows, watermark);
     this.writeBack(windows);
-    for (const window of emitted) events.updates.push({ store: this.name, window });
+    for (let i = 0; i < emitted.length; i++) events.update(this.name, emitted[i]!);
     for (const window of placed.missed) {
       const late = { key, value, timestamp, lateBy: watermark - timestamp, window };
       const keyBytes = () => this.#encoded(key);
@@ -110,15 +125,14 @@ export class WindowedStore implements DueSource {
   /** Up to which closing time the windows of a key with this clock are closed. */
   watermark(keyClock: number, read: 'latest' | 'committed' = 'latest'): number {
     const { clock } = this.#parts;
-    const { keyClockRetentionMs } = this.declaration;
     const partition = read === 'latest' ? clock.ms : clock.frozenMs;
-    const own = this.#byKey ? Math.max(keyClock, partition - keyClockRetentionMs) : partition;
-    return Math.max(own, this.idleClock(read));
+    const own = this.#byKey ? Math.max(keyClock, partition - this.#retentionMs) : partition;
+    return this.#isIdling ? Math.max(own, this.idleClock(read)) : own;
   }
 
   /** -1: it was never idle. */
   idleClock(read: 'latest' | 'committed' = 'latest'): number {
-    if (this.declaration.idleAfterMs === undefined) return -1;
+    if (!this.#isIdling) return -1;
     const idle = read === 'latest' ? this.#meta.get(IDLE_KEY) : this.#meta.getCommitted(IDLE_KEY);
     return (idle as number | undefined) ?? -1;
   }
@@ -128,9 +142,9 @@ export class WindowedStore implements DueSource {
   }
 
   resultOf(key: unknown, keyText: string, state: WindowState, closed: boolean): Result {
-    const blocks = { write: noBlocks, read: (id: number) => this.#readBlock(keyText, id) };
+    const blocks = { write: noBlocks, read: (id: number) => readBlock(this.families, keyText, id) };
     const result = resultOf(this.families.aggregations, state, this.names, blocks);
-    return Object.freeze({ key, ...this.#bounds(state), result, closed });
+    return this.#shown(key, state, result, closed);
   }
 
   loadWindow(key: string, id: number, read: 'latest' | 'committed'): WindowState | undefined {
@@ -180,20 +194,18 @@ export class WindowedStore implements DueSource {
 
   apply(): DueCall | undefined {
     const head = this.head()!;
-    const index = head === this.#due.head(Infinity) ? this.#due : this.#now;
+    const index = this.#byKey && head !== this.#due.head(Infinity) ? this.#now : this.#due;
     this.#applied = index;
     index.deleteHead();
     const { atMs, key } = head;
-    const row = this.row(key);
-    if ((index === this.#due ? row?.dueAt : row?.nowAt) !== atMs) return undefined;
-    const windows = new KeyWindows(this.families, key);
+    const windows = this.#windows.open(key);
+    if ((index === this.#due ? windows.dueAt : windows.nowAt) !== atMs) return undefined;
     if (index === this.#due) windows.dueAt = -1;
     else windows.nowAt = -1;
     const watermark = this.watermark(windows.clock);
     const closed = this.#closeNext(windows, watermark);
     this.#schedule(windows, watermark);
-    if (this.#isForgotten(windows)) windows.drop();
-    else windows.commit();
+    this.writeBack(windows);
     return closed;
   }
 
@@ -259,7 +271,7 @@ export class WindowedStore implements DueSource {
 
   /** Gives the key its places in the indexes. Later ones than it has need no new place: it is asked when that comes. */
   #schedule(windows: KeyWindows, watermark: number): void {
-    if (this.declaration.window.kind === 'count') return;
+    if (this.#isCount) return;
     const next = this.#nextEnd(windows);
     const at = next === Infinity ? (this.#byKey ? windows.clock : Infinity) : next;
     if (this.#byKey && next <= watermark && next > this.#dueLimit()) {
@@ -295,14 +307,14 @@ export class WindowedStore implements DueSource {
 
   /** Whether the clock of the partition says all that the row could say. */
   #isForgotten(windows: KeyWindows): boolean {
-    if (windows.length > 0 || this.declaration.window.kind === 'count') return false;
+    if (windows.length > 0 || this.#isCount) return false;
     return !this.#byKey || windows.clock <= this.#dueLimit();
   }
 
   /** Writes the working copy back; a row that says nothing more goes. */
   writeBack(windows: KeyWindows): void {
     if (this.#isForgotten(windows)) {
-      if (this.row(windows.key) !== undefined) windows.drop();
+      if (windows.exists) windows.drop();
       return;
     }
     windows.commit();
@@ -311,18 +323,18 @@ export class WindowedStore implements DueSource {
   // ── emission ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** What handlers are told of one event. */
-  #emissions(key: unknown, windows: KeyWindows, placed: Placed): Result[] {
+  #emissions(key: unknown, windows: KeyWindows, placed: Placed): readonly Result[] {
     const { emission, trigger } = this.declaration;
     const { changed, filled } = placed;
+    if (trigger === undefined && emission === 'final' && filled.length === 0) return NOTHING;
     const emitted: Result[] = [];
-    if (trigger === undefined && emission === 'final' && filled.length === 0) return emitted;
     for (const state of filled) emitted.push(this.#resultIn(key, windows, state, true));
     for (const state of changed) {
       const result = this.#resultIn(key, windows, state, false);
       const triggered = trigger !== undefined && this.#triggers(state, result);
       if (triggered && trigger.closes === true) {
         windows.remove(windows.position(state.id));
-        emitted.push(Object.freeze({ ...result, closed: true }));
+        emitted.push({ ...result, closed: true });
       } else if (triggered || emission === 'updates') emitted.push(result);
     }
     return emitted;
@@ -338,21 +350,17 @@ export class WindowedStore implements DueSource {
   /** As `resultOf`, while blocks may not be written back yet. */
   #resultIn(key: unknown, windows: KeyWindows, state: WindowState, closed: boolean): Result {
     const result = windows.result(state, this.names);
-    return Object.freeze({ key, ...this.#bounds(state), result, closed });
+    return this.#shown(key, state, result, closed);
   }
 
-  #bounds(state: WindowState): { startMs: number; endMs: number } {
-    const isCount = this.declaration.window.kind === 'count';
-    return { startMs: isCount ? state.minTs : state.id, endMs: state.end };
+  #shown(key: unknown, state: WindowState, result: unknown, closed: boolean): Result {
+    const startMs = this.#isCount ? state.minTs : state.id;
+    return { key, startMs, endMs: state.end, result, closed };
   }
 
   #isExclusive(): boolean {
     const { kind } = this.declaration.window;
     return kind === 'tumbling' || kind === 'hopping';
-  }
-
-  #readBlock(keyText: string, id: number): readonly unknown[] {
-    return new KeyWindows(this.families, keyText).read(id);
   }
 
   #encoded(key: unknown): Uint8Array {
