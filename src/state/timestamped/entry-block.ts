@@ -57,10 +57,7 @@ export function splitBlock(block: Block, grewAtEnd: boolean, limits: BlockLimits
   const { entriesMax, bytesMax } = limits;
   if (block.length <= 1 || (block.length <= entriesMax && bytesOf(block) <= bytesMax)) return [block];
   const at = grewAtEnd ? block.length - 1 : block.length >> 1;
-  return [
-    ...splitBlock(block.slice(0, at), false, limits),
-    ...splitBlock(block.slice(at), false, limits),
-  ];
+  return [...splitBlock(block.slice(0, at), false, limits), ...splitBlock(block.slice(at), false, limits)];
 }
 
 export function bytesOf(block: Block): number {

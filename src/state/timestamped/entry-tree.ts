@@ -17,7 +17,7 @@ import {
   type BlockEntry,
   type BlockLimits,
 } from './entry-block.js';
-import { FIRST, levelPrefix, nodeKey, type Node, type Place, type Places, type Root } from './node-serdes.js';
+import { first, levelPrefix, Place, type Node, type Places, type Root } from './node-serdes.js';
 import { timeText } from '../internal-serdes.js';
 
 export interface TreeLimits extends BlockLimits {
@@ -105,10 +105,10 @@ export class EntryTree {
     read: ReadLevel,
     scope: RecordScope,
   ): AsyncIterable<readonly [unknown, unknown]> {
-    const first = this.#blockBefore(key, from, read);
+    const block = this.#blockBefore(key, from, read);
     const prefix = levelPrefix(key, 0);
     const end = to <= Number.MAX_SAFE_INTEGER ? prefix + timeText(Math.ceil(to)) : levelPrefix(key, 1);
-    return this.#nodes.range(nodeKey(key, 0, first), end, { reverse }, read, scope);
+    return this.#nodes.range(block.node(key, 0), end, { reverse }, read, scope);
   }
 
   /** Deletes blocks of which every entry is older than the grace, up to a bound. */
@@ -127,12 +127,12 @@ export class EntryTree {
   }
 
   #node(key: string, level: number, place: Place, read: ReadLevel = 'latest'): Node {
-    const at = nodeKey(key, level, place);
+    const at = place.node(key, level);
     return (read === 'latest' ? this.#nodes.get(at) : this.#nodes.getCommitted(at)) as Node;
   }
 
   #setNode(key: string, level: number, place: Place, node: Node): void {
-    this.#nodes.set(nodeKey(key, level, place), node);
+    this.#nodes.set(place.node(key, level), node);
   }
 
   #withEntry(key: string, root: Root, entry: BlockEntry, min: number): Pick<Root, 'height' | 'top'> {
@@ -142,7 +142,7 @@ export class EntryTree {
     const block = trimmed(withEntry(top as Block, entry, this.#keepDuplicates), min);
     const parts = splitBlock(block, block.at(-1) === entry, this.#limits);
     if (parts.length === 1) return { height, top: block };
-    return { height: 1, top: this.#writeBlocks(key, FIRST, parts) };
+    return { height: 1, top: this.#writeBlocks(key, first(), parts) };
   }
 
   /** @returns the places with those of the nodes that were split off */
@@ -186,7 +186,8 @@ export class EntryTree {
       return [place];
     }
     const half = places.length >> 1;
-    const right = places[half]!;
+    // A place is that of a node on one level.
+    const right = new Place(places[half]!.timestamp, places[half]!.ordinal);
     this.#setNode(key, level, place, places.slice(0, half));
     this.#setNode(key, level, right, places.slice(half));
     return [place, right];
@@ -196,7 +197,7 @@ export class EntryTree {
   #grown(root: Root, key: string): Root {
     const { height, top } = root;
     if (height === 0 || top.length <= this.#limits.placesMax) return root;
-    return { ...root, height: height + 1, top: this.#writePlaces(key, height, FIRST, top as Places) };
+    return { ...root, height: height + 1, top: this.#writePlaces(key, height, first(), top as Places) };
   }
 
   *#blocksOf(
@@ -213,11 +214,11 @@ export class EntryTree {
       return;
     }
     const places = node as Places;
-    const first = indexBefore(places, from);
-    let last = first;
+    const begin = indexBefore(places, from);
+    let last = begin;
     while (last + 1 < places.length && places[last + 1]!.timestamp < to) last++;
-    for (let n = 0; n <= last - first; n++) {
-      const place = places[reverse ? last - n : first + n]!;
+    for (let n = 0; n <= last - begin; n++) {
+      const place = places[reverse ? last - n : begin + n]!;
       yield* this.#blocksOf(key, level - 1, this.#node(key, level - 1, place, read), from, to, reverse, read);
     }
   }
@@ -240,7 +241,7 @@ export class EntryTree {
       const place = (top as Places)[0]!;
       height--;
       top = this.#node(key, height, place);
-      this.#nodes.delete(nodeKey(key, height, place));
+      this.#nodes.delete(place.node(key, height));
     }
     if (height === 0) top = trimmed(top as Block, root.min);
     if (top !== root.top) this.#roots.set(key, { ...root, height, top });
@@ -266,7 +267,7 @@ export class EntryTree {
           break;
         }
       }
-      this.#nodes.delete(nodeKey(key, level - 1, place));
+      this.#nodes.delete(place.node(key, level - 1));
       this.#deletionsLeft--;
     }
     return gone === 0 ? places : places.slice(gone);
@@ -303,7 +304,7 @@ function indexBefore(places: Places, timestamp: number): number {
 function placeAfter(place: Place, block: Block, timestamp: number): Place {
   let equal = 0;
   while (equal < block.length && block[block.length - 1 - equal]!.timestamp === timestamp) equal++;
-  return { timestamp, ordinal: equal + (place.timestamp === timestamp ? place.ordinal : 0) };
+  return new Place(timestamp, equal + (place.timestamp === timestamp ? place.ordinal : 0));
 }
 
 /** Whether everything before this place is older than `min`. */

@@ -13,9 +13,20 @@ import { bytesOf, type Block, type BlockEntry } from './entry-block.js';
  * Where a node begins: nothing in it is before the `ordinal`-th entry (from 0) of this timestamp. The first node of a key is
  * at (0, 0), wherever its first entry is.
  */
-export interface Place {
+export class Place {
   readonly timestamp: number;
   readonly ordinal: number;
+  #node: string | undefined;
+
+  constructor(timestamp: number, ordinal: number) {
+    this.timestamp = timestamp;
+    this.ordinal = ordinal;
+  }
+
+  /** The key of its node. Always asked for the same key and level, so that it is made once. */
+  node(keyText: string, level: number): string {
+    return (this.#node ??= levelPrefix(keyText, level) + timeText(this.timestamp) + text32(this.ordinal));
+  }
 }
 
 export type Places = readonly Place[];
@@ -33,7 +44,10 @@ export interface Root {
   readonly top: Node;
 }
 
-export const FIRST: Place = Object.freeze({ timestamp: 0, ordinal: 0 });
+/** Where the first node of every key and level begins. */
+export function first(): Place {
+  return new Place(0, 0);
+}
 
 /** Newest, min, height. */
 const ROOT_HEAD_BYTES = 17;
@@ -53,11 +67,6 @@ export const ENTRY_OVERHEAD_BYTES = ROOT_HEAD_BYTES + NODE_HEAD_BYTES + ENTRY_HE
 /** Before the keys of all nodes of a key on this level. The length keeps keys apart that begin with each other. */
 export function levelPrefix(keyText: string, level: number): string {
   return text32(keyText.length) + keyText + String.fromCharCode(level);
-}
-
-/** The key of a node. */
-export function nodeKey(keyText: string, level: number, { timestamp, ordinal }: Place): string {
-  return levelPrefix(keyText, level) + timeText(timestamp) + text32(ordinal);
 }
 
 export function nodeSerde(form: StoredForm): Serde<unknown> {
@@ -132,10 +141,10 @@ function readNode(bytes: Buffer, from: number, form: StoredForm): Node {
     case KIND_BLOCK:
       return readBlock(bytes, at, count, form);
     case KIND_PLACES:
-      return Array.from({ length: count }, (_, i) => ({
-        timestamp: readTime(bytes, at + PLACE_BYTES * i),
-        ordinal: bytes.readUInt32BE(at + PLACE_BYTES * i + 8),
-      }));
+      return Array.from({ length: count }, (_, i) => {
+        const place = at + PLACE_BYTES * i;
+        return new Place(readTime(bytes, place), bytes.readUInt32BE(place + 8));
+      });
     default:
       throw new RangeError(`A node is of the unknown kind ${String(bytes[from])}.`);
   }
