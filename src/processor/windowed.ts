@@ -112,7 +112,9 @@ export interface Windowed<K, V, R> extends ReadonlyWindowed<K, R> {
 
 /** When a window's result is emitted before it closes. */
 export type Trigger<R> = (
-  | { /** With every n-th event of a window. */ readonly count: number }
+  | {
+      /** When n events of a window have not been in an emission by this trigger yet. */ readonly count: number;
+    }
   | { /** When it says so of the result after a change. */ readonly when: (result: R) => boolean }
   | { /** Every so many ms of wall-clock, if the window has changed since. */ readonly everyMs: number }
 ) & {
@@ -182,6 +184,8 @@ export function windowed<K, V, const A extends Readonly<Record<string, Aggregati
   oneOf('emission', emission, ['final', 'updates']);
   if (options.idleAfterMs !== undefined) positive('idleAfterMs', options.idleAfterMs);
   if (trigger !== undefined) checkTrigger(trigger);
+  if (trigger?.closes === true && window.kind === 'sliding')
+    throw invalid('Sliding windows begin as copies of one another, so a trigger can not close one of them.');
   const byTime = ['graceMs', 'closing', 'idleAfterMs', 'keyClockRetentionMs'] as const;
   for (const name of byTime)
     if (window.kind === 'count' && options[name] !== undefined)

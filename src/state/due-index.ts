@@ -36,6 +36,9 @@ export class DueIndex {
   #front: IndexEntry[] = [];
   #start = 0;
   #horizon = NOWHERE;
+  #taken: IndexEntry | undefined;
+  /** What was taken has been inserted again. */
+  #isKept = false;
   /** What the last cut left to the engine: a rollback of the record that caused it must not lose it. */
   #cutOff: readonly IndexEntry[] = [];
   /** Pages that were read, for tests and benchmarks. */
@@ -60,7 +63,11 @@ export class DueIndex {
     }
     const at = this.#position(atMs, key);
     const there = this.#front[at];
-    if (there?.atMs === atMs && there.key === key) return;
+    if (there?.atMs === atMs && there.key === key) {
+      // Due again at the same time: it stays where it is, and gets its row again with the next checkpoint.
+      if (there === this.#taken) this.#isKept = true;
+      return;
+    }
     const entry = { atMs, key, stored: false };
     if (at === this.#front.length) this.#front.push(entry);
     else this.#front.splice(at, 0, entry);
@@ -72,6 +79,8 @@ export class DueIndex {
     const there = isAfter(atMs, key, this.#horizon) ? undefined : this.#front[this.#position(atMs, key)];
     const isFront = there?.atMs === atMs && there.key === key;
     if (!isFront || there.stored) this.#rows.delete(timeText(atMs) + key);
+    // It may be inserted again, and must then get its row again.
+    if (isFront) there.stored = false;
   }
 
   /** Makes `head(untilMs)` exact; `undefined`: it is. */
@@ -85,13 +94,22 @@ export class DueIndex {
     return entry !== undefined && entry.atMs <= untilMs ? entry : undefined;
   }
 
-  /** Deletes the row of the head, in the live layer. */
-  deleteHead(): void {
+  /** The head is being done with: deletes its row, in the live layer. May be repeated after a rollback. */
+  takeHead(): void {
     const entry = this.#front[this.#start]!;
+    this.#taken = entry;
+    this.#isKept = false;
     if (entry.stored) this.#rows.delete(timeText(entry.atMs) + entry.key);
   }
 
+  /** Forgets the head that was taken, unless it is due again at the same time. */
   pop(): void {
+    const taken = this.#taken;
+    this.#taken = undefined;
+    if (this.#isKept) {
+      if (taken !== undefined) taken.stored = false;
+      return;
+    }
     this.#start++;
     // Moves the rest seldom enough to cost nothing.
     if (this.#start < 1024 || this.#start * 2 < this.#front.length) return;

@@ -1,6 +1,6 @@
 /**
- * The program that `peers/measure.py` drives on Kafka: W1 (`stream-processor.ts`) from one topic to another, as a user
- * would write it. Besides that it prints how far it is (`@progress`) and when its state stands (`@restore-start`,
+ * The program that `peers/measure.py` drives on Kafka: W1 (`stream-processor.ts`) or W2 (`window-processor.ts`) from one
+ * topic to another, as a user would write it. Besides that it prints how far it is (`@progress`) and when its state stands (`@restore-start`,
  * `@restored`), and stops in order on SIGTERM. `peers/README.md` has the commands.
  */
 import { once } from 'node:events';
@@ -15,7 +15,7 @@ const FIRST_LOOKS_MAX = 500;
 const LOOK_MS = 100;
 
 const USAGE = `usage: stream.js --in TOPIC [--out TOPIC] --group GROUP --state DIR --brokers HOST:PORT[,…]
-  [--workers N] [--alo | --eos] [--commit SECONDS] [--engine level|rocksdb|memory] [--work w1|w2] [--final] [--quiet]`;
+  [--workers N] [--alo | --eos] [--commit SECONDS] [--engine level|rocksdb|memory] [--work w1|w2] [--final] [--window KIND] [--quiet]`;
 
 const settings = readArguments();
 const manager = await StateManager.start({
@@ -26,7 +26,7 @@ const manager = await StateManager.start({
   guarantee: settings.guarantee,
   engine: settings.engine,
   checkpoint: settings.commitMs === undefined ? {} : { intervalMs: settings.commitMs },
-  streams: { w1: processorAt<typeof processor>(processorUrl(settings.topics)) },
+  streams: { [settings.work]: processorAt<typeof processor>(processorUrl(settings)) },
 });
 say('@restore-start');
 manager.on('recovered', ({ partition, restoredRecords, durationMs }) => {
@@ -83,9 +83,10 @@ function addUp(byIncarnation: Map<string, number>, { partitions }: ManagerStats)
   return sum;
 }
 
-function processorUrl(topics: Readonly<Record<string, string>>): URL {
-  const url = new URL('./stream-processor.js', import.meta.url);
-  for (const [name, topic] of Object.entries(topics)) url.searchParams.set(name, topic);
+function processorUrl({ work, topics, window }: ReturnType<typeof readArguments>): URL {
+  const url = new URL(work === 'w1' ? './stream-processor.js' : './window-processor.js', import.meta.url);
+  const parameters = work === 'w1' ? topics : { ...topics, ...window };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   return url;
 }
 
@@ -104,19 +105,23 @@ function readArguments() {
       engine: { type: 'string', default: 'level' },
       work: { type: 'string', default: 'w1' },
       final: { type: 'boolean', default: false },
+      window: { type: 'string', default: 'tumbling' },
       /** No progress: asking the actors for it is work of its own, which an idle program does not do. */
       quiet: { type: 'boolean', default: false },
     },
   });
   const needed = (name: 'in' | 'group' | 'state'): string =>
     values[name] ?? refuse(`--${name} is missing.\n${USAGE}`);
-  if (values.work === 'w2' || values.final)
-    refuse('--work w2 and --final need windows, which this version of Partita does not have; run W1.');
-  if (values.work !== 'w1') refuse(`There is no work ${values.work}.\n${USAGE}`);
+  const work =
+    (['w1', 'w2'] as const).find((known) => known === values.work) ??
+    refuse(`There is no work ${values.work}.\n${USAGE}`);
+  if (values.final && work === 'w1') refuse('--final is about windows, which W1 has none of.');
   if (values.eos && values.alo) refuse('Either --eos or --alo, not both.');
   const commitMs = values.commit === undefined ? undefined : Math.round(Number(values.commit) * 1000);
   if (commitMs !== undefined && !(commitMs >= 1)) refuse(`--commit takes seconds, not ${values.commit!}.`);
   return {
+    work,
+    window: { window: values.window, emission: values.final ? 'final' : 'updates' },
     topics: { in: needed('in'), ...(values.out === undefined ? {} : { out: values.out }) },
     group: needed('group'),
     state: needed('state'),

@@ -142,7 +142,8 @@ export function randomWindows(kind: ModelKind): fc.Arbitrary<ModelWindows> {
     .map(({ shape, trigger: drawn, ...rest }): ModelWindows => {
       const windows = { kind, ...shape, ...rest };
       if (drawn === undefined) return windows;
-      const chosen: ModelTrigger = { ...drawn.of, closes: drawn.closes };
+      // A sliding window is a copy of another: no trigger closes it.
+      const chosen: ModelTrigger = { ...drawn.of, closes: drawn.closes && kind !== 'sliding' };
       return { ...windows, trigger: chosen };
     });
 }

@@ -56,7 +56,7 @@ export class IntervalEmissions implements DueSource {
     const windows = isCurrent ? new KeyWindows(this.#store.families).open(key) : undefined;
     const fresh = windows === undefined ? [] : this.#fresh(windows);
     if (windows === undefined || fresh.length === 0) {
-      this.#index.deleteHead();
+      this.#index.takeHead();
       if (windows === undefined) return undefined;
       windows.emitAt = -1;
       this.#store.writeBack(windows);

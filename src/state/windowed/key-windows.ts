@@ -131,7 +131,8 @@ export class KeyWindows implements Blocks {
   empty(id: number, end: number): WindowState {
     const { aggregations } = this.#families;
     const parts = aggregations.map((one) => one.initial());
-    return { id, end, minTs: Infinity, maxTs: -1, events: 0, done: false, fresh: false, parts, bytes: 0 };
+    const times = { minTs: Infinity, maxTs: -1 };
+    return { id, end, ...times, events: 0, fired: 0, done: false, fresh: false, parts, bytes: 0 };
   }
 
   /** The window with one more event. Throws what an aggregation throws, SERDE_FAILED for a state that JSON can't hold. */
@@ -146,6 +147,7 @@ export class KeyWindows implements Blocks {
       minTs: timestamp < state.minTs ? timestamp : state.minTs,
       maxTs: timestamp > state.maxTs ? timestamp : state.maxTs,
       events: state.events + 1,
+      fired: state.fired,
       done: false,
       fresh: true,
       parts,
@@ -163,6 +165,7 @@ export class KeyWindows implements Blocks {
       minTs: Math.min(a.minTs, b.minTs),
       maxTs: Math.max(a.maxTs, b.maxTs),
       events: a.events + b.events,
+      fired: a.fired + b.fired,
       done: false,
       fresh: true,
       parts,

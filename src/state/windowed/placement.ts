@@ -91,7 +91,8 @@ function slides(size: number, grace: number): Placement {
   const closesAt = (end: number) => end + grace + 1;
   return {
     closesAt,
-    keepsMs: size,
+    // Up to when the window that begins after an event may still be begun.
+    keepsMs: size + 1,
     place(arrival, placed) {
       const { windows, value, timestamp, watermark } = arrival;
       const leftStart = Math.max(0, timestamp - size);
@@ -104,7 +105,7 @@ function slides(size: number, grace: number): Placement {
       };
       const begin = (start: number, copied: WindowState | undefined, isIn: boolean): void => {
         const empty = windows.empty(start, start + size);
-        const from = copied === undefined ? empty : { ...copied, id: start, end: start + size };
+        const from = copied === undefined ? empty : { ...copied, id: start, end: start + size, fired: 0 };
         const state = isIn ? windows.added(from, value, timestamp) : { ...from, done: false, fresh: true };
         put(windows.position(start), state, false);
       };

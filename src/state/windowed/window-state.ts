@@ -16,6 +16,8 @@ export interface WindowState {
   readonly maxTs: number;
   /** Events that were added. */
   readonly events: number;
+  /** Events that the last emission by `trigger.count` had seen. */
+  readonly fired: number;
   /** Closed, and kept because later windows may begin as its copy (sliding windows only). */
   readonly done: boolean;
   /** Changed since the last emission by `trigger.everyMs`. */
@@ -60,7 +62,7 @@ export const NO_ROW: KeyRow = {
 };
 
 /** Bytes of the numbers of a window and of a row, with their commas, at most. */
-const WINDOW_BYTES = 6 * 18;
+const WINDOW_BYTES = 7 * 18;
 const ROW_BYTES = 8 * 18;
 const ID_BYTES = 18;
 
@@ -121,6 +123,7 @@ type PackedWindow = readonly [
   minTs: number,
   maxTs: number,
   events: number,
+  fired: number,
   flags: number,
   ...parts: unknown[],
 ];
@@ -130,16 +133,16 @@ const DONE = 1;
 const FRESH = 2;
 
 function pack(aggregations: AggregationList, state: WindowState): PackedWindow {
-  const { id, end, minTs, maxTs, events, done, fresh, parts } = state;
+  const { id, end, minTs, maxTs, events, fired, done, fresh, parts } = state;
   const flags = (done ? DONE : 0) | (fresh ? FRESH : 0);
-  return [id, end, minTs, maxTs, events, flags, ...aggregations.map((one, i) => one.pack(parts[i]))];
+  return [id, end, minTs, maxTs, events, fired, flags, ...aggregations.map((one, i) => one.pack(parts[i]))];
 }
 
 function unpack(aggregations: AggregationList, packed: PackedWindow): WindowState {
-  const [id, end, minTs, maxTs, events, flags, ...packedParts] = packed;
+  const [id, end, minTs, maxTs, events, fired, flags, ...packedParts] = packed;
   const parts = aggregations.map((one, i) => one.unpack(packedParts[i]));
   const bytes = boundOf(aggregations, parts);
   const done = (flags & DONE) !== 0;
   const fresh = (flags & FRESH) !== 0;
-  return { id, end, minTs, maxTs, events, done, fresh, parts, bytes };
+  return { id, end, minTs, maxTs, events, fired, done, fresh, parts, bytes };
 }

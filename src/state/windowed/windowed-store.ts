@@ -196,14 +196,14 @@ export class WindowedStore implements DueSource {
     const head = this.head()!;
     const index = this.#byKey && head !== this.#due.head(Infinity) ? this.#now : this.#due;
     this.#applied = index;
-    index.deleteHead();
+    index.takeHead();
     const { atMs, key } = head;
     const windows = this.#windows.open(key);
     if ((index === this.#due ? windows.dueAt : windows.nowAt) !== atMs) return undefined;
     if (index === this.#due) windows.dueAt = -1;
     else windows.nowAt = -1;
     const watermark = this.watermark(windows.clock);
-    const closed = this.#closeNext(windows, watermark);
+    const closed = this.#closeNext(windows, Math.min(atMs, watermark));
     this.#schedule(windows, watermark);
     this.writeBack(windows);
     return closed;
@@ -232,11 +232,12 @@ export class WindowedStore implements DueSource {
   }
 
   /** Takes the window that the watermark has closed first; a window that was kept for its copies just goes. */
-  #closeNext(windows: KeyWindows, watermark: number): DueCall | undefined {
+  #closeNext(windows: KeyWindows, untilMs: number): DueCall | undefined {
     const first = this.#firstDone(windows);
     if (first < 0) return undefined;
     const state = windows.state(first);
-    if (this.#endsAt(state) > watermark) return undefined;
+    // The key may stand too early in the index: others go first.
+    if (this.#endsAt(state) > untilMs) return undefined;
     const call = state.done ? undefined : this.emission(windows.key, state, true);
     if (state.done || this.placement.keepsMs === 0) windows.remove(first);
     else windows.replace(first, { ...state, done: true, fresh: false });
@@ -335,16 +336,25 @@ export class WindowedStore implements DueSource {
       if (triggered && trigger.closes === true) {
         windows.remove(windows.position(state.id));
         emitted.push({ ...result, closed: true });
-      } else if (triggered || emission === 'updates') emitted.push(result);
+        continue;
+      }
+      if (triggered) this.#fired(windows, state);
+      if (triggered || emission === 'updates') emitted.push(result);
     }
     return emitted;
   }
 
   #triggers(state: WindowState, { result }: Result): boolean {
     const trigger = this.declaration.trigger!;
-    if ('count' in trigger) return state.events % trigger.count === 0;
+    if ('count' in trigger) return state.events - state.fired >= trigger.count;
     if ('when' in trigger) return trigger.when(result);
     return false;
+  }
+
+  /** Notes what a trigger by count has emitted. */
+  #fired(windows: KeyWindows, state: WindowState): void {
+    if ('count' in this.declaration.trigger!)
+      windows.replace(windows.position(state.id), { ...state, fired: state.events });
   }
 
   /** As `resultOf`, while blocks may not be written back yet. */

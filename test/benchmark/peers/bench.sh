@@ -39,6 +39,7 @@ d() { # DRIVER COMMAND [options]: latency.py or idle.py, RUNS times
   driver=$1 command=$2; shift 2
   repeat "$driver" --cmd "$command" "$@"
 }
+W2_VERIFY=${VERIFY:+--verify w2}
 repeat() { # DRIVER [options]: a failed run is told at the end, by the exit code; the others go on
   for _ in $(seq "$RUNS"); do
     line=$("$PYTHON" "$@" --name "$CELL" $BROKER) || FAILED=1
@@ -65,6 +66,11 @@ cell() {
                    m "w-500k-10k-${CELL#p-} 500000" "$P $OUT --alo --workers 2" --out out ;;
     p-aborted)     m "$ABORTED" "$P $OUT --alo --workers 2" --out out --aborted ;;
     p-aborted-eos) m "$ABORTED" "$P $OUT --eos --commit 1 --workers 2" --out out --aborted ;;
+    p-w2)          m "$W10M" "$P $OUT --alo --workers 2 --work w2" --out out $W2_VERIFY ;;
+    p-w2-eos)      m "$W10M" "$P $OUT --eos --commit 1 --workers 2 --work w2" --out out $W2_VERIFY ;;
+    p-w2-final)    m "$W10M" "$P $OUT --alo --workers 2 --work w2 --final" --out out --progress lines ;;
+    p-w2-hopping|p-w2-sliding|p-w2-session|p-w2-count|p-w2-countHopping)
+                   m "$W2M" "$P $OUT --alo --workers 2 --work w2 --final --window ${CELL#p-w2-}" --out out --progress lines ;;
     p-latency)     d latency.py "$P $OUT --alo --workers 1" ;;
     p-latency-eos) d latency.py "$P $OUT --eos --commit 1 --workers 1" ;;
     p-idle)        d idle.py "$P $OUT --alo --workers 2 --quiet" ;;
