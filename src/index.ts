@@ -60,6 +60,8 @@ export type {
   WindowScanOptions,
 } from './processor/windowed.js';
 export type { Aggregation, Aggregations } from './processor/aggregations.js';
+export { table } from './processor/tables.js';
+export type { Table } from './processor/tables.js';
 export { timestamped } from './processor/timestamped.js';
 export type {
   ReadonlyTimestamped,

@@ -12,6 +12,7 @@ import type { AnyDefinition } from '../processor/define-processor.js';
 import type { Serde } from '../processor/serde.js';
 import type { WindowedDeclaration } from '../processor/windowed.js';
 import { traitsOf } from '../processor/serde.js';
+import { storesOf } from '../processor/tables.js';
 import { timestampedParameters } from '../processor/timestamped.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 
@@ -30,7 +31,7 @@ export function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown
 /** What stands in the checkpoint record about the declared stores. */
 export function storeForms(definition: AnyDefinition): CheckpointRecord['stores'] {
   return Object.fromEntries(
-    Object.entries(definition.stores ?? {}).map(([name, declared]) => {
+    Object.entries(storesOf(definition)).map(([name, declared]) => {
       const { kind, key, value } = declared as unknown as {
         readonly kind: string;
         readonly key: Serde<unknown>;

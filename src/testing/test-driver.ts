@@ -13,6 +13,7 @@ import type { LogFaults } from '../log/embedded/log-faults.js';
 import type { LogClient } from '../log/log-client.js';
 import type { AnyTopic } from '../processor/declarations.js';
 import type { AnyDefinition, KeyOf, Parts, Processor } from '../processor/define-processor.js';
+import { isTable, type InputValue } from '../processor/tables.js';
 import type { ActorEvent, ActorStats } from '../threads/protocol.js';
 import { DrivenPartition } from './driven-partition.js';
 import { prepareTopics } from './driven-topics.js';
@@ -85,7 +86,7 @@ type ResultOf<F> = F extends AnyFunction ? Awaited<ReturnType<F>> : never;
 type PipedOf<I> = I extends { readonly key: { decode(bytes: Uint8Array): infer K } } & {
   readonly value: { decode(bytes: Uint8Array): infer V };
 }
-  ? PipedRecord<K, V>
+  ? PipedRecord<K, InputValue<I, V>>
   : never;
 /** To whom: the partition of a key, or a partition by number. */
 export type CallTo<X> = ({ readonly key: KeyOf<Parts<X, 'i'>> } | { readonly partition: number }) & {
@@ -328,6 +329,7 @@ export class TestDriver<X extends AnyProcessor> {
 }
 
 function encodeOrNull(declared: AnyTopic, what: 'key' | 'value', value: unknown, topic: string) {
+  if (value === null && what === 'value' && isTable(declared)) return null;
   return encodeNullable(declared[what], value, { what, topic });
 }
 
