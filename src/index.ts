@@ -62,6 +62,10 @@ export type {
 export type { Aggregation, Aggregations } from './processor/aggregations.js';
 export { table } from './processor/tables.js';
 export type { Table } from './processor/tables.js';
+export { asOfJoin } from './joins/as-of-join.js';
+export type { AsOf, AsOfJoin, AsOfJoinOptions } from './joins/as-of-join.js';
+export { streamJoin } from './joins/stream-join.js';
+export type { Joined, LateRecord, StreamJoin, StreamJoinOptions } from './joins/stream-join.js';
 export { timestamped } from './processor/timestamped.js';
 export type {
   ReadonlyTimestamped,

@@ -52,6 +52,8 @@ export interface Context<O, S, C> {
   readonly emit: Emit<O>;
   readonly config: C;
   readonly partition: number;
+  /** The partition's clock: the largest event time processed, that of this record included, in ms; -1: none yet. */
+  readonly watermark: number;
   /** Aborted when the actor stops. */
   readonly signal: AbortSignal;
 }
