@@ -55,8 +55,10 @@ type Buffers<N extends string, K, A, B> = {
   readonly [P in `${N}.left`]: TimestampedDeclaration<K, A>;
 } & { readonly [P in `${N}.right`]: TimestampedDeclaration<K, B> };
 
-/** What the join's timers are: they emit what has stayed alone. */
-type Timers<X, K> = Readonly<Record<string, (context: X & JoinContext, key: K, timestamp: number) => void>>;
+/** What the join's timers are: they emit what has stayed alone. Their keys are those that the join has scheduled. */
+type Timers<X> = Readonly<
+  Record<string, (context: X & JoinContext, key: unknown, timestamp: number) => void>
+>;
 
 /** What the join needs of the handler's context. */
 export interface StreamJoinContext extends JoinContext {
@@ -67,7 +69,7 @@ export interface StreamJoin<N extends string, K, A, B, X> {
   /** To be spread into those of the processor. */
   readonly stores: Buffers<N, K, A, B>;
   /** To be spread into those of the processor; none for an inner join. */
-  readonly timers: Timers<X, K>;
+  readonly timers: Timers<X>;
   /** Joins a record of the left side. @returns whether it came in time */
   left(record: JoinRecord<K, A>, context: X & StreamJoinContext): boolean;
   /** Joins a record of the right side. @returns whether it came in time */
@@ -196,12 +198,12 @@ function joinRecord<K, V, W, X>(
 function timersOf<K, V, W, X>(
   { name, unmatched }: JoinSide<K, V>,
   onJoined: OnJoined<K, V, W, X>,
-): Timers<X, K> {
+): Timers<X> {
   if (unmatched === undefined) return {};
   return {
     [name]: (context, key, timestamp) => {
-      for (const value of unmatched.take(context, key, timestamp))
-        onJoined(key, timestamp, value, undefined, context);
+      for (const value of unmatched.take(context, key as K, timestamp))
+        onJoined(key as K, timestamp, value, undefined, context);
     },
   };
 }

@@ -1,7 +1,6 @@
 /**
  * What has stayed alone on an outer side of a stream join, until it is matched or its time is over. All records of one key
- * and timestamp are matched by the same others, so they are one moment: a count, a row for each value, and a timer. A timer
- * whose moment was matched finds nothing.
+ * and timestamp are matched by the same others, so they are one moment: a count, a row for each value, and a timer.
  */
 import { int64 } from '../codec/serdes.js';
 import { PartitaError } from '../core/errors.js';
@@ -16,7 +15,11 @@ interface Moment<K> {
   readonly n: number;
 }
 
-type Schedule = Readonly<Record<string, (key: unknown, atMs: number, payload: number) => void>>;
+/** What it needs of a context's `schedule`: a timer is identified by its key and time. */
+interface ScheduleMoment {
+  (key: unknown, atMs: number, payload: number): void;
+  cancel(key: unknown, atMs: number): void;
+}
 
 const TIMESTAMP_BYTES = 8;
 const MOMENT_BYTES = 12;
@@ -55,11 +58,10 @@ export class Unmatched<K, V> {
 
   /** Something has come that matches the records of this key and timestamp. */
   matched(context: JoinContext, key: K, timestamp: number): void {
-    const { alone, counts } = this.#storesOf(context);
-    const count = counts.get({ key, timestamp, n: 0 }) ?? 0;
+    const count = this.#storesOf(context).counts.get({ key, timestamp, n: 0 }) ?? 0;
     if (count === 0) return;
-    for (let n = 0; n < count; n++) alone.delete({ key, timestamp, n });
-    counts.delete({ key, timestamp, n: 0 });
+    this.#forget(context, key, timestamp, count);
+    this.#schedule(context).cancel(key, timestamp + this.#spanMs);
   }
 
   /** What has stayed alone to the end of its time, in the order of its coming; it is forgotten. */
@@ -67,8 +69,14 @@ export class Unmatched<K, V> {
     const { alone, counts } = this.#storesOf(context);
     const count = counts.get({ key, timestamp, n: 0 }) ?? 0;
     const values = Array.from({ length: count }, (_, n) => alone.get({ key, timestamp, n })!);
-    this.matched(context, key, timestamp);
+    this.#forget(context, key, timestamp, count);
     return values;
+  }
+
+  #forget(context: JoinContext, key: K, timestamp: number, count: number): void {
+    const { alone, counts } = this.#storesOf(context);
+    for (let n = 0; n < count; n++) alone.delete({ key, timestamp, n });
+    counts.delete({ key, timestamp, n: 0 });
   }
 
   #storesOf(context: JoinContext) {
@@ -78,8 +86,9 @@ export class Unmatched<K, V> {
     };
   }
 
-  #schedule(context: JoinContext): Schedule[string] {
-    const schedule = (context as { readonly schedule?: Schedule }).schedule?.[this.#timer];
+  #schedule(context: JoinContext): ScheduleMoment {
+    const { schedule: timers } = context as { readonly schedule?: Readonly<Record<string, ScheduleMoment>> };
+    const schedule = timers?.[this.#timer];
     if (schedule !== undefined) return schedule;
     throw new PartitaError(
       'INVALID_PROCESSOR',

@@ -219,8 +219,17 @@ class JoinRun {
       stream: 'test',
       partitionNumber: 0,
     });
-    const schedule = (name: string) => (key: string, atMs: number, payload: number) =>
-      void this.#timers.push({ name, key, atMs, payload });
+    const schedule = (name: string) =>
+      Object.assign(
+        (key: string, atMs: number, payload: number) => void this.#timers.push({ name, key, atMs, payload }),
+        {
+          cancel: (key: string, atMs: number) => {
+            this.#timers = this.#timers.filter(
+              (one) => one.name !== name || one.key !== key || one.atMs !== atMs,
+            );
+          },
+        },
+      );
     const clock = () => this.#clock;
     this.#context = {
       stores: this.#state.views(this.#scope),
