@@ -43,7 +43,7 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
   const { spec, definition, config, partition, uplink, clock, signal } = options;
   const stores = storeForms(definition);
   checkStores(partition?.checkpointRecord, stores, spec, uplink);
-  const eventClock = new EventClock(recovered.eventClock);
+  const eventClock = new EventClock(recovered.eventClock, spec.options.maxClockAdvanceMs);
   const state = partition === undefined ? undefined : storesOver(partition, options, eventClock);
   const { checkpoint: last } = recovered;
   return {

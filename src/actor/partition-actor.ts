@@ -520,6 +520,12 @@ export class PartitionActor implements ActorApi {
       this.#calls.committed();
       return;
     }
+    const settling = this.#state?.settle();
+    if (settling !== undefined) {
+      await settling;
+      // Who ends it meanwhile takes its last checkpoint himself.
+      if (!this.lifecycle.is('running')) return;
+    }
     void this.#startCheckpoint(reason);
   }
 

@@ -45,6 +45,7 @@ function actorOptions(options: ResolvedOptions): ActorOptions {
     commandLingerMs: options.commandLingerMs,
     idleCommitMs: options.idleCommitMs,
     maxTopicWaitMs: options.maxTopicWaitMs,
+    maxClockAdvanceMs: options.maxClockAdvanceMs,
     yieldMs: options.yieldMs,
     recoveryPageBytes: options.recovery.pageBytes,
     openBudgetMs: options.openBudgetMs,

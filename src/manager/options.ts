@@ -54,6 +54,8 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly transactionTimeoutMs?: number;
   /** How long an empty input holds back the others of its stream. @default unbounded */
   readonly maxTopicWaitMs?: number;
+  /** What one record may add to the event-time clock of its partition, beyond where it stands. @default unbounded */
+  readonly maxClockAdvanceMs?: number;
   /** Bound on opening one database, waits for locks included. @default half the rebalance timeout */
   readonly openBudgetMs?: number;
   /** Bound on committing and closing revoked partitions. @default a fifth of the rebalance timeout, at least 5,000 */
@@ -150,6 +152,7 @@ export interface ResolvedOptions {
   readonly idleCommitMs: number;
   readonly transactionTimeoutMs: number;
   readonly maxTopicWaitMs: number | undefined;
+  readonly maxClockAdvanceMs: number | undefined;
   readonly openBudgetMs: number;
   readonly revokeBudgetMs: number;
   readonly parkMs: number;
@@ -223,6 +226,7 @@ export async function optionsSchema() {
     idleCommitMs: ms.default(60_000),
     transactionTimeoutMs: ms.min(1).default(10_000),
     maxTopicWaitMs: ms.optional(),
+    maxClockAdvanceMs: ms.min(1).optional(),
     openBudgetMs: ms.optional(),
     revokeBudgetMs: ms.optional(),
     parkMs: ms.default(30_000),
@@ -311,6 +315,7 @@ export async function resolveOptions(options: ManagerOptions): Promise<ResolvedO
     streams: options.streams,
     instanceId: o.instanceId,
     maxTopicWaitMs: o.maxTopicWaitMs,
+    maxClockAdvanceMs: o.maxClockAdvanceMs,
     advertise: o.advertise,
     chunkBytes: o.chunkBytes,
     checkpoint: Object.freeze({

@@ -86,9 +86,7 @@ function exactCount<V>(of: (value: V) => Counted | null | undefined): Aggregatio
 }
 
 function countable(given: Counted): Counted {
-  if (typeof given === 'string') return given;
-  // JSON has no −0; adding 0 makes it 0.
-  if (isFiniteNumber(given)) return given + 0;
+  if (typeof given === 'string' || isFiniteNumber(given)) return given;
   throw typeof (given as unknown) === 'number'
     ? new RangeError(`The aggregation ${KIND} takes texts and finite numbers, not ${given as number}`)
     : new TypeError(

@@ -2,6 +2,7 @@
  * What users declare: topics and stores. Declarations are data; the phantom types on them carry what handlers see.
  * `define-processor.ts` puts them together.
  */
+import { PartitaError } from '../core/errors.js';
 import type { Serde } from './serde.js';
 
 /** A topic of a processor; `name` defaults to the name it is declared under. */
@@ -50,12 +51,24 @@ export interface ReadonlyKeyValue<K, V> {
   entries(options?: RangeOptions): AsyncIterable<readonly [K, Frozen<V>]>;
 }
 
+export interface SetOptions {
+  /**
+   * The value is there until the event-time clock of the partition is so far, in ms, beyond the timestamp of what sets it: of
+   * a record its event time, of a command the wall-clock now. A whole number above 0. @default the store's
+   */
+  readonly ttlMs?: number;
+}
+
 /** A key-value store as handlers see it. */
 export interface KeyValue<K, V> extends ReadonlyKeyValue<K, V> {
-  /** Freezes plain values deeply. Throws SERDE_FAILED for what does not survive its serde, RECORD_TOO_LARGE. */
-  set(key: K, value: V | Frozen<V>): void;
-  /** Read, modify, write; `undefined` from `fn` deletes. */
-  update(key: K, fn: (old: Frozen<V> | undefined) => V | Frozen<V> | undefined): void;
+  /**
+   * Freezes plain values deeply. Without `ttlMs`, and in a store without a default, the value is permanent, whatever was
+   * there before. Throws SERDE_FAILED for what does not survive its serde, RECORD_TOO_LARGE; INVALID_ARGUMENT for a ttl
+   * that is none, TIMESTAMP_OUT_OF_RANGE for one without or beyond time.
+   */
+  set(key: K, value: V | Frozen<V>, options?: SetOptions): void;
+  /** Read, modify, write as `set` does; `undefined` from `fn` deletes. */
+  update(key: K, fn: (old: Frozen<V> | undefined) => V | Frozen<V> | undefined, options?: SetOptions): void;
   delete(key: K): void;
 }
 
@@ -63,13 +76,25 @@ export interface KeyValueDeclaration<K, V> extends StoreDeclaration<KeyValue<K, 
   readonly kind: 'keyValue';
   readonly key: Serde<K>;
   readonly value: Serde<V>;
+  readonly ttlMs?: number;
 }
 
-/** Declares a key-value store. */
+/**
+ * Declares a key-value store. `ttlMs`: how long its values live, in ms of event time, unless `set` says otherwise; without
+ * it they are permanent. It may come, change and go with any version: what was written keeps the expiry it was written with.
+ * @throws PartitaError INVALID_PROCESSOR for a `ttlMs` that is no whole number above 0
+ */
 export function keyValue<K, V>(declaration: {
   readonly key: Serde<K>;
   readonly value: Serde<V>;
+  readonly ttlMs?: number;
 }): KeyValueDeclaration<K, V> {
+  const { ttlMs } = declaration;
+  if (ttlMs !== undefined && (!Number.isSafeInteger(ttlMs) || ttlMs <= 0))
+    throw new PartitaError(
+      'INVALID_PROCESSOR',
+      `The ttlMs of a store must be a whole number of milliseconds above 0, not ${String(ttlMs)}.`,
+    );
   return { kind: 'keyValue', ...declaration };
 }
 

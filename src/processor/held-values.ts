@@ -83,7 +83,7 @@ function primitiveKeeper<V>(kind: string, serde: Serde<V>): Keeper<V, V> {
     hold,
     holdResult: hold,
     value: (held) => held.item as V,
-    pack: ({ item }) => (isJsonPrimitive(item) ? item : [encode(kind, serde, item as V)]),
+    pack: ({ item }) => (isJsonPrimitive(item) ? item : Object.freeze([encode(kind, serde, item as V)])),
     unpack: (packed) => hold(Array.isArray(packed) ? decode(serde, packed[0] as string) : (packed as V)),
   };
 }

@@ -160,6 +160,7 @@ export interface WindowedOptions<K, V, A> {
   readonly idleAfterMs?: number;
   /** `closing: 'key'`: no key's clock stays further behind the partition's. @default 7 days */
   readonly keyClockRetentionMs?: number;
+  /** Comes after `aggregate` in the object, so that the type of the result is known to `when`. */
   readonly trigger?: Trigger<ResultOf<A>>;
 }
 

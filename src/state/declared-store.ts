@@ -19,6 +19,8 @@ export interface DeclaredStore {
   queryView(read: ReadLevel, scope: RecordScope): unknown;
   /** Its work that comes due with time. */
   readonly sources: readonly DueSource[];
+  /** Before `prepare`, where there is time: reads what that needs, and does most of it in parts. `undefined`: no need. */
+  settle?(): Promise<void> | undefined;
   /** Stages what a checkpoint takes along, in the live layer that is about to be frozen. Bounded. */
   prepare?(): void;
   /** Of a table: what its input's records do. */

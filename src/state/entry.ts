@@ -1,5 +1,5 @@
 /**
- * One key of one store as the actor holds it in memory, and the two marks that a held value can be. It is a bare
+ * One key of one store as the actor holds it in memory, the two marks that a held value can be, and what holds one that expires. It is a bare
  * record: `state-layers.ts` writes it, `state-cache.ts` evicts it, `key-value-store.ts` finds it.
  */
 import type { ByteArena } from './byte-arena.js';
@@ -12,6 +12,38 @@ export const UNKNOWN: unique symbol = Symbol('unknown');
 
 /** "There is nothing": absence is known. Data is never `undefined`. */
 export const ABSENT = undefined;
+
+/**
+ * A held value that expires. Immutable, and a value like any other to layers, undo log and checkpoints; only its store
+ * looks into it. Plain values are held without it, so that they pay nothing.
+ */
+export class Expiring {
+  /** As it would be held without expiry. */
+  readonly value: unknown;
+  /** Two small integers: as one number it would be an object of its own on the heap. */
+  readonly #high: number;
+  readonly #low: number;
+
+  constructor(value: unknown, expiryMs: number) {
+    this.value = value;
+    const high = (expiryMs / LOW_UNITS) | 0;
+    this.#high = high;
+    this.#low = (expiryMs - high * LOW_UNITS) | 0;
+  }
+
+  /** Event time in ms from which on nobody sees it; 0 to 2^53 − 1. */
+  get expiryMs(): number {
+    return this.#high * LOW_UNITS + this.#low;
+  }
+}
+
+const LOW_UNITS = 2 ** 26;
+
+/** What a reader at this time sees of a held value. */
+export function visible(held: unknown, clockMs: number): unknown {
+  if (!(held instanceof Expiring)) return held;
+  return held.expiryMs <= clockMs ? ABSENT : held.value;
+}
 
 /** What an entry needs of its store. */
 export interface EntryOwner {

@@ -7,14 +7,18 @@ export class EventClock {
   ms: number;
   /** As of the last freeze: what `read: 'committed'` goes by. */
   frozenMs: number;
+  readonly #maxAdvanceMs: number;
 
-  constructor(ms: number) {
+  /** @param maxAdvanceMs what one record may add at most; the first one sets the clock freely */
+  constructor(ms: number, maxAdvanceMs = Infinity) {
     this.ms = ms;
     this.frozenMs = ms;
+    this.#maxAdvanceMs = maxAdvanceMs;
   }
 
   /** A record of this event time is being processed. */
   advance(timestamp: number): void {
-    if (timestamp > this.ms) this.ms = timestamp;
+    if (timestamp <= this.ms) return;
+    this.ms = this.ms < 0 ? timestamp : Math.min(timestamp, this.ms + this.#maxAdvanceMs);
   }
 }

@@ -6,7 +6,8 @@ import { PartitaError } from '../core/errors.js';
 import type { KeyValueDeclaration, RangeOptions } from '../processor/declarations.js';
 import type { ByteArena } from './byte-arena.js';
 import { asEngineError } from './engine-failure.js';
-import { ABSENT, Entry, UNKNOWN, type EntryOwner, type MapKey } from './entry.js';
+import { ABSENT, Entry, Expiring, UNKNOWN, visible, type EntryOwner, type MapKey } from './entry.js';
+import type { EventClock } from './event-clock.js';
 import type { KeyRange } from './layer-index.js';
 import type { RecordScope } from './record-scope.js';
 import { showKey } from './serde-failure.js';
@@ -14,7 +15,7 @@ import type { StateLayers } from './state-layers.js';
 import type { StatePartition } from './state-partition.js';
 import { StoreKeys } from './store-keys.js';
 import { StoreScan } from './store-scan.js';
-import { StoredForm } from './stored-form.js';
+import { EXPIRY_BYTES, StoredForm } from './stored-form.js';
 
 /** `latest` reads through the live layer, `committed` below it. */
 export type ReadLevel = 'latest' | 'committed';
@@ -22,6 +23,8 @@ export type ReadLevel = 'latest' | 'committed';
 /** Measured on Node 20: an Entry, its slots in Map and ring, the key's header; and the headers of a value. */
 const ENTRY_BYTES = 170;
 const VALUE_BYTES = 40;
+/** An `Expiring` with its number. */
+const EXPIRING_BYTES = 56;
 /** Batch header, record header and their varints, beside key and value of a record. */
 const RECORD_OVERHEAD_BYTES = 96;
 
@@ -37,14 +40,20 @@ export class KeyValueStore implements EntryOwner {
   readonly #entries = new Map<unknown, Entry>();
   /** Every key that the engine may hold has an entry: what is not found here is nowhere. Ends with the first eviction. */
   #complete: boolean;
+  /** For values that expire. */
+  readonly #clock: EventClock | undefined;
+  #expires = false;
 
+  /** @param clock by which values expire; without it none may */
   constructor(
     name: string,
     declaration: KeyValueDeclaration<unknown, unknown>,
     layers: StateLayers,
     partition: StatePartition,
     maxRecordBytes: number,
+    clock?: EventClock,
   ) {
+    this.#clock = clock;
     this.#name = name;
     this.#layers = layers;
     this.#partition = partition;
@@ -58,40 +67,44 @@ export class KeyValueStore implements EntryOwner {
 
   get(key: unknown): unknown {
     const held = this.#latest(key);
-    return this.#decoded || held === ABSENT ? held : this.#form.read(held, key);
+    const seen = this.#expires ? visible(held, this.#clock!.ms) : held;
+    return this.#decoded || seen === ABSENT ? seen : this.#form.read(seen, key);
   }
 
   has(key: unknown): boolean {
-    return this.#latest(key) !== ABSENT;
+    const held = this.#latest(key);
+    return (this.#expires ? visible(held, this.#clock!.ms) : held) !== ABSENT;
   }
 
   /** As of the frozen layer. */
   getCommitted(key: unknown): unknown {
     const held = this.#committed(key);
-    return this.#decoded || held === ABSENT ? held : this.#form.read(held, key);
+    const seen = this.#expires ? visible(held, this.#clock!.frozenMs) : held;
+    return this.#decoded || seen === ABSENT ? seen : this.#form.read(seen, key);
   }
 
   hasCommitted(key: unknown): boolean {
-    return this.#committed(key) !== ABSENT;
+    const held = this.#committed(key);
+    return (this.#expires ? visible(held, this.#clock!.frozenMs) : held) !== ABSENT;
   }
 
-  set(key: unknown, value: unknown): void {
+  /** @param expiryMs event time from which on the value is not seen any more; absent: it is permanent */
+  set(key: unknown, value: unknown, expiryMs?: number): void {
     this.#layers.check();
     let held = value;
     let valueBytes: number;
     if (this.#decoded) valueBytes = this.#form.admit(value, key);
     else {
-      const stored = this.#form.encode(value, key);
+      const stored = this.#form.encode(value, key, expiryMs);
       held = stored;
       valueBytes = stored.length;
     }
+    if (expiryMs !== undefined) {
+      held = new Expiring(held, expiryMs);
+      if (this.#decoded) valueBytes += EXPIRY_BYTES;
+      this.#expires = true;
+    }
     this.#write(key, this.#find(key), held, valueBytes);
-  }
-
-  update(key: unknown, fn: (old: unknown) => unknown): void {
-    const value = fn(this.get(key));
-    if (value === undefined) this.delete(key);
-    else this.set(key, value);
   }
 
   delete(key: unknown): void {
@@ -110,6 +123,38 @@ export class KeyValueStore implements EntryOwner {
 
   all(options: RangeOptions | undefined, read: ReadLevel, scope: RecordScope) {
     return this.#scan(this.#keys.all(), options, read, scope);
+  }
+
+  /** Whether a value that expires was met since the store was opened. */
+  get expires(): boolean {
+    return this.#expires;
+  }
+
+  /** The encoded key, as latin1 text. */
+  keyText(entry: Entry): string {
+    return this.#keys.text(entry.key);
+  }
+
+  /** When the present value of an encoded key expires; Infinity if it is permanent or absent. Caches nothing. */
+  expiryOf(keyText: string): number {
+    const key = this.#keys.ofText(keyText);
+    const entry = this.#entries.get(key);
+    const held = entry === undefined ? UNKNOWN : entry.value;
+    if (held !== UNKNOWN) return held instanceof Expiring ? held.expiryMs : Infinity;
+    const stored = this.#readEngine(key);
+    return stored === undefined ? Infinity : this.#form.expiryOf(stored, key);
+  }
+
+  /** Deletes an encoded key in the live layer. */
+  deleteText(keyText: string): void {
+    const key = this.#keys.ofText(keyText);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) this.#writeBlindly(key, ABSENT, 0);
+    else this.deleteEntry(entry);
+  }
+
+  deleteEntry(entry: Entry): void {
+    this.#layers.write(entry, ABSENT, this.#bytesInMemory(entry.key, ABSENT, 0));
   }
 
   forget(entry: Entry): void {
@@ -163,7 +208,7 @@ export class KeyValueStore implements EntryOwner {
 
   #load(key: MapKey): unknown {
     const stored = this.#readEngine(key);
-    const held = stored === undefined ? ABSENT : this.#form.hold(stored, key);
+    const held = stored === undefined ? ABSENT : this.#hold(stored, key);
     const { cache, flushed } = this.#layers;
     if (cache.retains) {
       // Loaded bytes are no bound but exact, and so weigh as much as three of a bound's.
@@ -181,7 +226,13 @@ export class KeyValueStore implements EntryOwner {
 
   #read(key: MapKey): unknown {
     const stored = this.#readEngine(key);
-    return stored === undefined ? ABSENT : this.#form.hold(stored, key);
+    return stored === undefined ? ABSENT : this.#hold(stored, key);
+  }
+
+  #hold(stored: Uint8Array, key: MapKey): unknown {
+    const held = this.#form.hold(stored, key);
+    if (held instanceof Expiring) this.#expires = true;
+    return held;
   }
 
   /** Engine errors fail the transaction, whatever the handler does with them. */
@@ -204,7 +255,7 @@ export class KeyValueStore implements EntryOwner {
     }
     const bytesMax = found.keyBytesMax + valueBytes;
     if (bytesMax > this.#bytesMax) this.#checkSize(found.key, held);
-    this.#layers.write(found, held, this.#bytesInMemory(found.key, valueBytes));
+    this.#layers.write(found, held, this.#bytesInMemory(found.key, held, valueBytes));
   }
 
   /** Over a value that nobody has read. */
@@ -213,20 +264,21 @@ export class KeyValueStore implements EntryOwner {
     if (keyBytesMax + valueBytes > this.#bytesMax) this.#checkSize(key, held);
     const entry = this.#insert(key, keyBytesMax, UNKNOWN, 0);
     // Only what is written is safe from eviction.
-    this.#layers.write(entry, held, this.#bytesInMemory(key, valueBytes));
+    this.#layers.write(entry, held, this.#bytesInMemory(key, held, valueBytes));
     this.#layers.cache.trim(this.#layers.flushed);
   }
 
   #insert(key: MapKey, keyBytesMax: number, held: unknown, valueBytes: number): Entry {
-    const entry = new Entry(this, key, keyBytesMax, held, this.#bytesInMemory(key, valueBytes));
+    const entry = new Entry(this, key, keyBytesMax, held, this.#bytesInMemory(key, held, valueBytes));
     this.#entries.set(key, entry);
     this.#layers.cache.add(entry);
     return entry;
   }
 
   /** An estimate. The bound of an encoded value is some three times what its object takes, which has no text of names. */
-  #bytesInMemory(key: MapKey, valueBytes: number): number {
-    const bytes = ENTRY_BYTES + VALUE_BYTES + (typeof key === 'string' ? key.length : 0);
+  #bytesInMemory(key: MapKey, held: unknown, valueBytes: number): number {
+    let bytes = ENTRY_BYTES + VALUE_BYTES + (typeof key === 'string' ? key.length : 0);
+    if (held instanceof Expiring) bytes += EXPIRING_BYTES;
     return bytes + (this.#decoded ? Math.ceil(valueBytes / 3) : 2 * VALUE_BYTES + valueBytes);
   }
 
@@ -252,6 +304,7 @@ export class KeyValueStore implements EntryOwner {
       scope,
       range,
       read,
+      clockMs: (read === 'latest' ? this.#clock?.ms : this.#clock?.frozenMs) ?? -1,
       reverse: options?.reverse ?? false,
       limit: options?.limit,
     });

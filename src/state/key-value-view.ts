@@ -2,8 +2,15 @@
  * A key-value store as handlers and queries see it: each call first asks whether its record is still open. Made once per
  * context, not per record. It holds no state of its own.
  */
-import type { AnyStoreDeclaration, KeyValueDeclaration, RangeOptions } from '../processor/declarations.js';
+import { PartitaError } from '../core/errors.js';
+import type {
+  AnyStoreDeclaration,
+  KeyValueDeclaration,
+  RangeOptions,
+  SetOptions,
+} from '../processor/declarations.js';
 import type { DeclaredStore, StoreParts } from './declared-store.js';
+import { ExpirySweep } from './expiry-sweep.js';
 import { KeyValueStore, type ReadLevel } from './key-value-store.js';
 import type { RecordScope } from './record-scope.js';
 
@@ -11,15 +18,21 @@ type Entries = AsyncIterable<readonly [unknown, unknown]>;
 
 /** A declared key-value store. */
 export function declaredKeyValue(declaration: AnyStoreDeclaration, parts: StoreParts): DeclaredStore {
-  const { name, layers, partition, maxRecordBytes } = parts;
+  const { name, layers, partition, maxRecordBytes, clock } = parts;
   const keyValue = declaration as unknown as KeyValueDeclaration<unknown, unknown>;
-  const store = new KeyValueStore(name, keyValue, layers, partition, maxRecordBytes);
+  const store = new KeyValueStore(name, keyValue, layers, partition, maxRecordBytes, clock);
+  const sweep = new ExpirySweep(parts, store);
   return {
-    view: (scope) => new KeyValueView(store, scope),
+    view: (scope) => new KeyValueView(store, scope, { name, ttlMs: keyValue.ttlMs }),
     queryView: (read, scope) => new ReadonlyKeyValueView(store, scope, read),
     sources: [],
+    settle: () => sweep.settle(),
+    prepare: () => {
+      sweep.prepare();
+    },
     clear: () => {
       store.clear();
+      sweep.clear();
     },
   };
 }
@@ -40,13 +53,21 @@ export function declaredTable(declaration: AnyStoreDeclaration, parts: StorePart
   };
 }
 
+interface Lifetime {
+  readonly name: string;
+  /** The default. */
+  readonly ttlMs: number | undefined;
+}
+
 export class KeyValueView {
   readonly #store: KeyValueStore;
   readonly #scope: RecordScope;
+  readonly #lifetime: Lifetime;
 
-  constructor(store: KeyValueStore, scope: RecordScope) {
+  constructor(store: KeyValueStore, scope: RecordScope, lifetime: Lifetime) {
     this.#store = store;
     this.#scope = scope;
+    this.#lifetime = lifetime;
   }
 
   get(key: unknown): unknown {
@@ -59,14 +80,16 @@ export class KeyValueView {
     return this.#store.has(key);
   }
 
-  set(key: unknown, value: unknown): void {
+  set(key: unknown, value: unknown, options?: SetOptions): void {
     this.#scope.check();
-    this.#store.set(key, value);
+    this.#store.set(key, value, this.#expiryMs(options));
   }
 
-  update(key: unknown, fn: (old: unknown) => unknown): void {
+  update(key: unknown, fn: (old: unknown) => unknown, options?: SetOptions): void {
     this.#scope.check();
-    this.#store.update(key, fn);
+    const value = fn(this.#store.get(key));
+    if (value === undefined) this.#store.delete(key);
+    else this.#store.set(key, value, this.#expiryMs(options));
   }
 
   delete(key: unknown): void {
@@ -87,6 +110,12 @@ export class KeyValueView {
   entries(options?: RangeOptions): Entries {
     this.#scope.check();
     return this.#store.all(options, 'latest', this.#scope);
+  }
+
+  /** When what is set now expires; `undefined`: never. */
+  #expiryMs(options: SetOptions | undefined): number | undefined {
+    const ttlMs = options?.ttlMs ?? this.#lifetime.ttlMs;
+    return ttlMs === undefined ? undefined : expiryAfter(ttlMs, this.#scope.timestamp, this.#lifetime.name);
   }
 }
 
@@ -126,4 +155,23 @@ export class ReadonlyKeyValueView {
     this.#scope.check();
     return this.#store.all(options, this.#read, this.#scope);
   }
+}
+
+/** @throws PartitaError INVALID_ARGUMENT, TIMESTAMP_OUT_OF_RANGE */
+function expiryAfter(ttlMs: number, timestamp: number, store: string): number {
+  if (!Number.isSafeInteger(ttlMs) || ttlMs <= 0)
+    throw new PartitaError(
+      'INVALID_ARGUMENT',
+      `The ttlMs of a value in the store ${store} must be a whole number of milliseconds above 0, not ${String(ttlMs)}.`,
+      { details: { store } },
+    );
+  const expiryMs = timestamp + ttlMs;
+  if (timestamp >= 0 && expiryMs <= Number.MAX_SAFE_INTEGER) return expiryMs;
+  throw new PartitaError(
+    'TIMESTAMP_OUT_OF_RANGE',
+    timestamp < 0
+      ? `A value in the store ${store} can't expire: what sets it has no timestamp.`
+      : `A value in the store ${store} would expire at ${String(timestamp)} + ${String(ttlMs)} ms, which is beyond all time.`,
+    { details: { store, timestamp, ttlMs } },
+  );
 }

@@ -130,6 +130,15 @@ export class StateStore {
     return this.#layers.cache.bytes;
   }
 
+  /**
+   * What stores want to do before a freeze, bounded, in parts between which the event loop runs; `undefined`: nothing.
+   * Called between two records, and the freeze follows before the next one.
+   */
+  settle(): Promise<void> | undefined {
+    const settling = this.#stores.flatMap(([, store]) => store.settle?.() ?? []);
+    return settling.length === 0 ? undefined : Promise.all(settling).then(() => undefined);
+  }
+
   /** live → frozen, at once; a fresh live transaction begins. @throws PartitaError ILLEGAL_STATE if one is frozen already */
   freeze(): FrozenLayer {
     for (const [, store] of this.#stores) store.prepare?.();

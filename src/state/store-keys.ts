@@ -73,6 +73,19 @@ export class StoreKeys {
     return Buffer.from(this.#prefixText + (key as string), 'latin1');
   }
 
+  /** The encoded key as latin1 text, without the store. */
+  text(key: MapKey): string {
+    return this.direct ? latin1(this.#encode(key)) : (key as string);
+  }
+
+  /** The Map key of an encoded key as latin1 text. */
+  ofText(text: string): MapKey {
+    if (!this.direct) return text;
+    return this.mapKey(
+      decodeWith(this.#serde, Buffer.from(text, 'latin1'), { what: 'key', store: this.#store }),
+    );
+  }
+
   write(key: MapKey, arena: ByteArena): Uint8Array {
     if (!this.direct) return arena.latin1(this.#prefix, key as string);
     if (this.#isText) return arena.text(this.#prefix, key as string);
@@ -81,7 +94,7 @@ export class StoreKeys {
 
   /** The whole store key as latin1 text, which sorts as its bytes do. */
   sortKey(key: MapKey): string {
-    return this.#prefixText + (this.direct ? latin1(this.#encode(key)) : (key as string));
+    return this.#prefixText + this.text(key);
   }
 
   /** The encoded key alone, as latin1 text: what internal families of composite stores are keyed by. */

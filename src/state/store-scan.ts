@@ -6,7 +6,7 @@
 import { PartitaError } from '../core/errors.js';
 import type { EngineScan, EngineSnapshot } from '../storage/storage-engine.js';
 import { asEngineError } from './engine-failure.js';
-import { ABSENT } from './entry.js';
+import { ABSENT, visible } from './entry.js';
 import type { ReadLevel } from './key-value-store.js';
 import { latin1 } from './latin1.js';
 import type { KeyRange } from './layer-index.js';
@@ -25,11 +25,13 @@ export interface ScanRequest {
   readonly scope: RecordScope;
   readonly range: KeyRange;
   readonly read: ReadLevel;
+  /** What has expired by then is not there. */
+  readonly clockMs: number;
   readonly reverse: boolean;
   readonly limit: number | undefined;
 }
 
-/** A change of a layer as it was at the call: ABSENT hides what lies below. */
+/** A change of a layer as readers saw it at the call: ABSENT hides what lies below. */
 interface Overlay {
   readonly key: string;
   readonly held: unknown;
@@ -47,6 +49,8 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
   #iterated = false;
   /** A page of the engine is being read; whoever ends the scan leaves the closing to its return. */
   #reading = false;
+  /** Entries of the engine that had expired. */
+  #expired = 0;
   #closing: Promise<void> | undefined;
 
   /** @throws PartitaError INVALID_ARGUMENT for a limit that is none */
@@ -89,7 +93,7 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
   }
 
   async *#merge(): AsyncGenerator<ScanEntry, undefined> {
-    const { keys, form, limit = Infinity, reverse } = this.#request;
+    const { keys, form, clockMs, limit = Infinity, reverse } = this.#request;
     const overlay = this.#overlay;
     let at = 0;
     let given = 0;
@@ -106,7 +110,12 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
           }
           if (overlay[at]?.key === key) continue;
           const decodedKey = keys.decode(engineKey);
-          yield this.#checked([decodedKey, form.read(form.hold(stored, decodedKey), decodedKey)]);
+          if (form.expiryOf(stored, decodedKey) <= clockMs) {
+            this.#expired++;
+            continue;
+          }
+          const held = visible(form.hold(stored, decodedKey), clockMs);
+          yield this.#checked([decodedKey, form.read(held, decodedKey)]);
           if (++given >= limit) return;
         }
       }
@@ -125,12 +134,19 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
   async *#pages(): AsyncGenerator<readonly (readonly [Uint8Array, Uint8Array])[], void> {
     this.#check();
     if (this.#snapshot === undefined) return;
-    const scan = this.#openScan(this.#snapshot);
-    for (;;) {
-      const page = await this.#readPage(scan);
-      this.#check();
-      if (page.length === 0) return;
-      yield page;
+    let { range } = this.#request;
+    for (let expired = -1; expired !== this.#expired;) {
+      // What has expired was counted in the engine's limit: as often as there was such, the scan goes on behind.
+      expired = this.#expired;
+      const scan = this.#openScan(this.#snapshot, range);
+      for (;;) {
+        const page = await this.#readPage(scan);
+        this.#check();
+        if (page.length === 0) break;
+        yield page;
+        range = rest(range, page.at(-1)![0], this.#request.reverse);
+      }
+      if (this.#request.limit === undefined) return;
     }
   }
 
@@ -146,8 +162,8 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
     }
   }
 
-  #openScan(snapshot: EngineSnapshot): EngineScan {
-    const { range, reverse, limit } = this.#request;
+  #openScan(snapshot: EngineSnapshot, range: KeyRange): EngineScan {
+    const { reverse, limit } = this.#request;
     try {
       return snapshot.scan({
         gte: Buffer.from(range.from, 'latin1'),
@@ -207,17 +223,17 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
 }
 
 /** The changes in the range: the frozen layer's under the live one's, in the order of the scan. */
-function overlayOf({ layers, range, read, reverse }: ScanRequest): readonly Overlay[] {
+function overlayOf({ layers, range, read, clockMs, reverse }: ScanRequest): readonly Overlay[] {
   const frozen = (layers.frozen?.index.range(layers.frozen.entries, range) ?? []).map(({ key, entry }) => ({
     key,
-    held: layers.frozenValue(entry),
+    held: visible(layers.frozenValue(entry), clockMs),
   }));
   const live =
     read === 'committed'
       ? []
       : layers.live.index
           .range(layers.live.entries, range)
-          .map(({ key, entry }) => ({ key, held: entry.value }));
+          .map(({ key, entry }) => ({ key, held: visible(entry.value, clockMs) }));
   const merged = frozen.length === 0 ? live : live.length === 0 ? frozen : mergeOverlays(frozen, live);
   return reverse ? merged.reverse() : merged;
 }
@@ -231,6 +247,12 @@ function mergeOverlays(below: readonly Overlay[], above: readonly Overlay[]): Ov
     merged.push(over);
   }
   return merged.concat(below.slice(i));
+}
+
+/** What of the range comes after `last`, in the direction of the scan. */
+function rest(range: KeyRange, last: Uint8Array, reverse: boolean): KeyRange {
+  const key = latin1(last);
+  return reverse ? { from: range.from, to: key } : { from: `${key}\0`, to: range.to };
 }
 
 /** Whether `a` comes before `b` in the direction of the scan. */

@@ -1,21 +1,31 @@
 /**
  * The form of a store's values, held in memory and stored in engine and changelog. Held: decoded and frozen where the
- * serde allows it, otherwise the stored bytes, decoded afresh for each reader. Stored: a mark byte, then the encoded
- * value. It holds no entry and knows no layer.
+ * serde allows it, otherwise the stored bytes, decoded afresh for each reader; in an `Expiring` if it expires. Stored: a
+ * mark byte, the expiry (u64) if the mark says so, then the encoded value. It holds no entry and knows no layer.
  */
 import { freezeDeep } from '../codec/freeze.js';
 import { decodeWith, encodeWith } from '../codec/serdes.js';
 import { PartitaError } from '../core/errors.js';
 import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
 import type { ByteArena } from './byte-arena.js';
+import { Expiring } from './entry.js';
 import { isWellFormed, serdeFailed, showKey } from './serde-failure.js';
 
-/** The first byte of a stored value, by bits; a value with expiry (bit 1) will carry it after the mark. */
+/** The first byte of a stored value, by bits. */
 const MARK_PLAIN = 0x00;
 const MARK_NULL = 0x01;
+const MARK_EXPIRES = 0x02;
+const MARKS_ALL = MARK_NULL | MARK_EXPIRES;
 
 const PLAIN_HEAD = Uint8Array.of(MARK_PLAIN);
 const NULL_FORM = Uint8Array.of(MARK_NULL);
+const NOTHING = new Uint8Array(0);
+/** Mark and expiry. */
+const EXPIRING_HEAD_BYTES = 9;
+/** What an expiry adds to the stored bytes. */
+export const EXPIRY_BYTES = EXPIRING_HEAD_BYTES - 1;
+/** Written anew for each value, and copied by the arena. */
+const expiringHead = new Uint8Array(EXPIRING_HEAD_BYTES);
 
 export class StoredForm {
   readonly #store: string;
@@ -58,40 +68,54 @@ export class StoredForm {
     }
   }
 
-  /** The stored bytes of a value that is held encoded; never shares memory with it. @throws PartitaError SERDE_FAILED */
-  encode(value: unknown, key: unknown): Uint8Array {
-    if (value === null || value === undefined) {
-      this.#admitNothing(value, key);
-      return NULL_FORM;
-    }
-    const encoded = encodeWith(this.#serde, value, { what: 'value', store: this.#store, key });
-    const stored = new Uint8Array(1 + encoded.length);
-    stored[0] = MARK_PLAIN;
-    stored.set(encoded, 1);
+  /**
+   * The stored bytes of a value that is held encoded; never shares memory with it.
+   * @throws PartitaError SERDE_FAILED
+   */
+  encode(value: unknown, key: unknown, expiryMs: number | undefined): Uint8Array {
+    const isNull = value === null || value === undefined;
+    if (isNull) this.#admitNothing(value, key);
+    if (isNull && expiryMs === undefined) return NULL_FORM;
+    const encoded = isNull
+      ? NOTHING
+      : encodeWith(this.#serde, value, { what: 'value', store: this.#store, key });
+    const mark = isNull ? MARK_NULL : MARK_PLAIN;
+    const head = expiryMs === undefined ? PLAIN_HEAD : headOf(mark, expiryMs);
+    const stored = new Uint8Array(head.length + encoded.length);
+    stored.set(head);
+    stored.set(encoded, head.length);
     return stored;
   }
 
-  /** What a reader gets for a held value. */
+  /** What a reader gets for a held value, which is no `Expiring`. */
   read(held: unknown, key: unknown): unknown {
     if (this.decoded) return held;
     const stored = held as Uint8Array;
+    if ((stored[0]! & MARK_NULL) !== 0) return null;
     // A copy each time: what `decode` returns may well be a view of what it was given.
-    return stored[0] === MARK_NULL ? null : this.#decode(new Uint8Array(stored).subarray(1), key);
+    return this.#decode(new Uint8Array(stored).subarray(headBytes(stored)), key);
   }
 
   /** The held form of bytes from the engine. @throws PartitaError SERDE_FAILED or STORE_INCOMPATIBLE */
   hold(stored: Uint8Array, key: unknown): unknown {
-    const mark = stored[0];
-    if (mark !== MARK_PLAIN && mark !== MARK_NULL) throw this.#unknownMark(mark, key);
+    const expiryMs = this.expiryOf(stored, key);
     // The engine's bytes may be a slice of something large; what is held for long is a copy of its own.
-    if (!this.decoded) return new Uint8Array(stored);
-    if (mark === MARK_NULL) return null;
-    const value = this.#decode(stored.subarray(1), key);
-    return this.#traits.shape === 'plain' ? freezeDeep(value) : value;
+    const held = this.decoded ? this.#decoded(stored, key) : new Uint8Array(stored);
+    return expiryMs === Infinity ? held : new Expiring(held, expiryMs);
+  }
+
+  /** The expiry in bytes from the engine; Infinity: they are permanent. @throws PartitaError STORE_INCOMPATIBLE */
+  expiryOf(stored: Uint8Array, key: unknown): number {
+    const mark = stored[0];
+    if (mark === MARK_PLAIN || mark === MARK_NULL) return Infinity;
+    if (mark === undefined || mark > MARKS_ALL || stored.length < EXPIRING_HEAD_BYTES)
+      throw this.#unknownMark(mark, key);
+    return uint64(stored, 1);
   }
 
   /** Exact stored bytes of a held value. */
   bytesOf(held: unknown, key: unknown): number {
+    if (held instanceof Expiring) return this.bytesOf(held.value, key) + (this.decoded ? EXPIRY_BYTES : 0);
     if (!this.decoded) return (held as Uint8Array).length;
     if (held === null) return 1;
     const text = this.#traits.text;
@@ -101,11 +125,29 @@ export class StoredForm {
 
   /** The stored bytes of a held value. */
   write(held: unknown, key: unknown, arena: ByteArena): Uint8Array {
+    if (held instanceof Expiring) return this.#writeExpiring(held, key, arena);
     if (!this.decoded) return held as Uint8Array;
     if (held === null) return NULL_FORM;
+    return this.#writeAfter(PLAIN_HEAD, held, key, arena);
+  }
+
+  #writeExpiring({ value, expiryMs }: Expiring, key: unknown, arena: ByteArena): Uint8Array {
+    // Stored bytes carry it already.
+    if (!this.decoded) return value as Uint8Array;
+    if (value === null) return arena.bytes(headOf(MARK_NULL, expiryMs), NOTHING);
+    return this.#writeAfter(headOf(MARK_PLAIN, expiryMs), value, key, arena);
+  }
+
+  #writeAfter(head: Uint8Array, value: unknown, key: unknown, arena: ByteArena): Uint8Array {
     const text = this.#traits.text;
-    if (text !== undefined) return arena.text(PLAIN_HEAD, text.toText(held));
-    return arena.bytes(PLAIN_HEAD, encodeWith(this.#serde, held, { what: 'value', store: this.#store, key }));
+    if (text !== undefined) return arena.text(head, text.toText(value));
+    return arena.bytes(head, encodeWith(this.#serde, value, { what: 'value', store: this.#store, key }));
+  }
+
+  #decoded(stored: Uint8Array, key: unknown): unknown {
+    if ((stored[0]! & MARK_NULL) !== 0) return null;
+    const value = this.#decode(stored.subarray(headBytes(stored)), key);
+    return this.#traits.shape === 'plain' ? freezeDeep(value) : value;
   }
 
   #admitNothing(value: null | undefined, key: unknown): number {
@@ -135,4 +177,30 @@ export class StoredForm {
       { details: { store: this.#store, key: showKey(key), mark } },
     );
   }
+}
+
+function headBytes(stored: Uint8Array): number {
+  return (stored[0]! & MARK_EXPIRES) === 0 ? 1 : EXPIRING_HEAD_BYTES;
+}
+
+/** Valid until the next call. */
+function headOf(mark: number, expiryMs: number): Uint8Array {
+  expiringHead[0] = mark | MARK_EXPIRES;
+  const high = Math.floor(expiryMs / 0x1_0000_0000);
+  const low = expiryMs >>> 0;
+  expiringHead[1] = high >>> 24;
+  expiringHead[2] = high >>> 16;
+  expiringHead[3] = high >>> 8;
+  expiringHead[4] = high;
+  expiringHead[5] = low >>> 24;
+  expiringHead[6] = low >>> 16;
+  expiringHead[7] = low >>> 8;
+  expiringHead[8] = low;
+  return expiringHead;
+}
+
+function uint64(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  for (let i = at; i < at + 8; i++) value = value * 256 + bytes[i]!;
+  return value;
 }

@@ -32,8 +32,9 @@ export class WindowEvents {
   }
 
   clearUpdates(): void {
-    this.stores.length = 0;
-    this.windows.length = 0;
+    // Cheaper than setting the length, for the few that there are.
+    while (this.stores.length > 0) this.stores.pop();
+    while (this.windows.length > 0) this.windows.pop();
   }
 
   clear(): void {

@@ -9,5 +9,6 @@ export {
   type OutputRecord,
   type PipedRecord,
   type StoreReader,
+  type WindowReader,
 } from './test-driver.js';
 export { ManualClock } from '../core/clock.js';

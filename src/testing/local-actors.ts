@@ -6,6 +6,7 @@ import { PartitionActor } from '../actor/partition-actor.js';
 import type { Clock } from '../core/clock.js';
 import type { Logger } from '../core/logger.js';
 import type { ReadonlyKeyValue } from '../processor/declarations.js';
+import type { ReadonlyWindowed } from '../processor/windowed.js';
 import type { AnyDefinition, QueryContext } from '../processor/define-processor.js';
 
 import { KeptEngines } from './kept-engines.js';
@@ -69,31 +70,32 @@ export class LocalActors {
   }
 }
 
+/** What can be asked of a store: of one with keys and values, or of windows. */
+export type StoreQuestion = 'get' | 'entries' | 'current' | 'all';
+
 /** The call of the query that `withStoreReader` added. */
 export function readStore(
   store: string,
   key: unknown,
-  what: 'get' | 'entries',
+  what: StoreQuestion,
   read: 'latest' | 'committed',
 ): QueryCall {
   return { name: READ_STORE, key: undefined, args: [store, key, what], read };
 }
 
+type AnyStore = ReadonlyKeyValue<unknown, unknown> & ReadonlyWindowed<unknown, unknown>;
+
 function withStoreReader(definition: AnyDefinition): AnyDefinition {
   type Context = QueryContext<Readonly<Record<string, never>>, unknown>;
-  const read = async (
-    context: Context,
-    _key: unknown,
-    name: string,
-    key: unknown,
-    what: 'get' | 'entries',
-  ) => {
-    const store = (context.stores as Readonly<Record<string, ReadonlyKeyValue<unknown, unknown>>>)[name];
+  const read = async (context: Context, _key: unknown, name: string, key: unknown, what: StoreQuestion) => {
+    const store = (context.stores as Readonly<Record<string, AnyStore>>)[name];
     if (store === undefined) throw new Error(`The processor declares no store ${name}.`);
-    if (what === 'get') return store.get(key);
-    const entries: (readonly [unknown, unknown])[] = [];
-    for await (const entry of store.entries()) entries.push(entry);
-    return entries;
+    if (typeof store[what] !== 'function') throw new Error(`The store ${name} has no ${what}.`);
+    if (what === 'get' || what === 'current') return store[what](key);
+    const found: unknown[] = [];
+    for await (const entry of what === 'all' ? store.all(-Infinity, Infinity) : store.entries())
+      found.push(entry);
+    return found;
   };
   return { ...definition, queries: { ...definition.queries, [READ_STORE]: read } };
 }
@@ -110,6 +112,7 @@ function actorOptions(options: DriverOptions): ActorOptions {
     commandLingerMs: 5,
     idleCommitMs: 60_000,
     maxTopicWaitMs: undefined,
+    maxClockAdvanceMs: options.maxClockAdvanceMs,
     yieldMs: 5,
     recoveryPageBytes: MEBIBYTE,
     openBudgetMs: 10_000,

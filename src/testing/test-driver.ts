@@ -14,6 +14,7 @@ import type { LogClient } from '../log/log-client.js';
 import type { AnyTopic } from '../processor/declarations.js';
 import type { AnyDefinition, KeyOf, Parts, Processor } from '../processor/define-processor.js';
 import { isTable, type InputValue } from '../processor/tables.js';
+import type { WindowResult } from '../processor/windowed.js';
 import type { ActorEvent, ActorStats } from '../threads/protocol.js';
 import { DrivenPartition } from './driven-partition.js';
 import { prepareTopics } from './driven-topics.js';
@@ -44,6 +45,8 @@ export interface DriverOptions {
   readonly deadLetters?: readonly string[];
   /** Bytes of the cache of decoded values, per partition. @default 16 MiB */
   readonly cacheBytes?: number;
+  /** What one record may add to the event-time clock of its partition. @default unbounded */
+  readonly maxClockAdvanceMs?: number;
   readonly logger?: Logger;
   /** Faults of the log: late, lost and failed answers. */
   readonly faults?: LogFaults;
@@ -74,6 +77,14 @@ export interface OutputRecord<K = unknown, V = unknown> {
 export interface StoreReader<K, V> {
   get(key: K): Promise<V | undefined>;
   entries(): Promise<readonly (readonly [K, V])[]>;
+}
+
+/** Reads one partition of a windowed store, between records. */
+export interface WindowReader<K, R> {
+  /** The open windows of a key. */
+  current(key: K): Promise<readonly WindowResult<K, R>[]>;
+  /** All open windows, by key and start. */
+  all(): Promise<readonly WindowResult<K, R>[]>;
 }
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- a processor of any declarations, whose types are inferred */
@@ -217,6 +228,19 @@ export class TestDriver<X extends AnyProcessor> {
     return {
       get: async (key) => (await call(key, 'get')) as V | undefined,
       entries: async () => (await call(undefined, 'entries')) as readonly (readonly [K, V])[],
+    };
+  }
+
+  /** A partition of a windowed store, as `store`. */
+  windows<K = unknown, R = unknown>(
+    name: string,
+    options: { readonly partition?: number; readonly read?: 'latest' | 'committed' } = {},
+  ): WindowReader<K, R> {
+    const call = (key: unknown, what: 'current' | 'all') =>
+      this.#actor(options.partition ?? 0).query(readStore(name, key, what, options.read ?? 'latest'));
+    return {
+      current: async (key) => (await call(key, 'current')) as readonly WindowResult<K, R>[],
+      all: async () => (await call(undefined, 'all')) as readonly WindowResult<K, R>[],
     };
   }
 

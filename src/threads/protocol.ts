@@ -59,6 +59,8 @@ export interface ActorOptions {
   readonly commandLingerMs: number;
   readonly idleCommitMs: number;
   readonly maxTopicWaitMs: number | undefined;
+  /** What one record may add to the event clock. */
+  readonly maxClockAdvanceMs: number | undefined;
   /** How long the loop may run before it yields to the event loop. */
   readonly yieldMs: number;
   readonly recoveryPageBytes: number;

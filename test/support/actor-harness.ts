@@ -47,6 +47,7 @@ const DEFAULTS: ActorOptions = {
   commandLingerMs: 1,
   idleCommitMs: 60_000,
   maxTopicWaitMs: undefined,
+  maxClockAdvanceMs: undefined,
   yieldMs: 5,
   recoveryPageBytes: 1 << 20,
   openBudgetMs: 2_000,

@@ -2,16 +2,13 @@
  * Owns a second opinion: Python's confluent-kafka, in an environment of its own in the user's cache folder, reads what
  * Partita has written. It never writes to a topic or group. kafka-client.py is the other half.
  */
-import { execFile, spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
-import { once, testCache } from './kafka-jars.js';
+import { installPython, pythonMissing, pythonWith } from './python-environment.js';
 
 const PACKAGE = 'confluent-kafka==2.16.1';
-const INSTALL_BUDGET_MS = 180_000;
 const RUN_BUDGET_MS = 60_000;
 const STREAM_BUDGET_MS = 300_000;
 const ERROR_CHARACTERS_MAX = 4_000;
@@ -41,22 +38,12 @@ export interface OtherCommit {
 
 /** Why the other client cannot run on this machine, or `undefined` if it can. */
 export function otherClientMissing(): string | undefined {
-  if (existsSync(environment())) return undefined;
-  const found = spawnSync('python3', ['-c', 'import ensurepip, venv']);
-  return found.status === 0 ? undefined : 'python3 with its venv module is not installed';
+  return pythonMissing(PACKAGE);
 }
 
 /** Installs the client if nobody has; the functions below do so too, at the cost of their first call. */
 export async function installOtherClient(): Promise<void> {
-  await once(environment(), async (temporary) => {
-    process.stderr.write(`Installing ${PACKAGE} (once) to ${environment()}\n`);
-    const folder = join(temporary, 'venv');
-    const run = promisify(execFile);
-    await run('python3', ['-m', 'venv', folder], { timeout: INSTALL_BUDGET_MS });
-    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', PACKAGE];
-    await run(python(folder), pip, { timeout: INSTALL_BUDGET_MS });
-    return folder;
-  });
+  await installPython(PACKAGE);
 }
 
 /** All committed records of `topic`, those of one partition in order. */
@@ -78,7 +65,7 @@ export async function otherEach(
 ): Promise<void> {
   await installOtherClient();
   const settings = clientSettings(brokers, config);
-  const child = spawn(python(environment()), [script, 'read', topic, settings], {
+  const child = spawn(otherPython(), [script, 'read', topic, settings], {
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: STREAM_BUDGET_MS,
     killSignal: 'SIGKILL',
@@ -138,7 +125,7 @@ async function runClient(
 ): Promise<unknown[]> {
   await installOtherClient();
   const settings = clientSettings(brokers, config);
-  const { stdout } = await promisify(execFile)(python(environment()), [script, ...command, settings], {
+  const { stdout } = await promisify(execFile)(otherPython(), [script, ...command, settings], {
     timeout: RUN_BUDGET_MS,
     maxBuffer: OUTPUT_BYTES_MAX,
   });
@@ -152,15 +139,7 @@ function clientSettings(brokers: readonly string[], config: OtherClientConfig): 
   return JSON.stringify({ 'bootstrap.servers': brokers.join(','), ...config });
 }
 
-function environment(): string {
-  return join(testCache(), `python-${PACKAGE.replace('==', '-')}`);
-}
-
 /** The interpreter that has the client. */
 export function otherPython(): string {
-  return python(environment());
-}
-
-function python(folder: string): string {
-  return join(folder, 'bin', 'python');
+  return pythonWith(PACKAGE);
 }

@@ -130,7 +130,7 @@ export class TimestampedStore {
       this.#checkSize(key, keyText, bytes);
       return { timestamp, held: value, bytes };
     }
-    const held = form.encode(value, key);
+    const held = form.encode(value, key, undefined);
     this.#checkSize(key, keyText, held.length);
     return { timestamp, held, bytes: held.length };
   }

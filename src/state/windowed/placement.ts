@@ -16,12 +16,12 @@ export interface Placed {
   readonly missed: { readonly startMs: number; readonly endMs: number }[];
 }
 
-/** An event on its way into the windows of its key. */
+/** An event on its way into the windows of its key; one object serves all. */
 export interface Arrival {
   readonly windows: KeyWindows;
-  readonly value: unknown;
-  readonly timestamp: number;
-  readonly watermark: number;
+  value: unknown;
+  timestamp: number;
+  watermark: number;
 }
 
 export interface Placement {

@@ -13,9 +13,10 @@ import { internal, latin1Keys } from '../internal-serdes.js';
 import type { KeyValueStore } from '../key-value-store.js';
 import type { RecordScope } from '../record-scope.js';
 import { StoreKeys } from '../store-keys.js';
+import type { ResultHandler } from '../window-events.js';
 import { IntervalEmissions } from './interval-emissions.js';
 import { KeyWindows, loadWindow, readBlock, resultOf, type WindowFamilies } from './key-windows.js';
-import { placementOf, type Placed, type Placement } from './placement.js';
+import { placementOf, type Arrival, type Placed, type Placement } from './placement.js';
 import { rowSerde, windowSerde, type KeyRow, type WindowState } from './window-state.js';
 
 type Declaration = WindowedDeclaration<unknown, unknown, unknown>;
@@ -38,6 +39,7 @@ export class WindowedStore implements DueSource {
   readonly #parts: StoreParts;
   readonly #byKey: boolean;
   readonly #isCount: boolean;
+  readonly #isExclusive: boolean;
   readonly #isIdling: boolean;
   readonly #retentionMs: number;
   /** By closing time; with `closing: 'key'` of what the partition's clock may close. */
@@ -46,6 +48,7 @@ export class WindowedStore implements DueSource {
   readonly #now: DueIndex;
   readonly #meta: KeyValueStore;
   readonly #windows: KeyWindows;
+  readonly #arrival: Arrival;
   readonly #placed: Placed = { changed: [], filled: [], missed: [] };
   /** With `trigger.everyMs`. */
   readonly intervals: IntervalEmissions | undefined;
@@ -62,6 +65,7 @@ export class WindowedStore implements DueSource {
     this.placement = placementOf(declaration.window, declaration.graceMs);
     this.#byKey = declaration.closing === 'key';
     this.#isCount = declaration.window.kind === 'count';
+    this.#isExclusive = ['tumbling', 'hopping'].includes(declaration.window.kind);
     this.#isIdling = declaration.idleAfterMs !== undefined;
     this.#retentionMs = declaration.keyClockRetentionMs;
     this.families = {
@@ -74,6 +78,7 @@ export class WindowedStore implements DueSource {
       sharesBlocks: declaration.window.kind === 'sliding',
     };
     this.#windows = new KeyWindows(this.families);
+    this.#arrival = { windows: this.#windows, value: undefined, timestamp: 0, watermark: 0 };
     this.#meta = family(parts, '$m', latin1Keys, NUMBERS);
     this.#due = new DueIndex(parts, '$d', (atMs, key) => this.row(key)?.dueAt === atMs);
     this.#now = new DueIndex(parts, '$n', (atMs, key) => this.row(key)?.nowAt === atMs);
@@ -105,11 +110,17 @@ export class WindowedStore implements DueSource {
     const windows = this.#windows.open(this.keys.keyText(key));
     if (timestamp > windows.clock) windows.clock = timestamp;
     const watermark = this.watermark(windows.clock);
+    if (this.placement.keepsMs > 0) this.#dropKept(windows, watermark);
     const placed = this.#placed;
-    placed.changed.length = 0;
-    placed.filled.length = 0;
-    placed.missed.length = 0;
-    this.placement.place({ windows, value, timestamp, watermark }, placed);
+    empty(placed.changed);
+    empty(placed.filled);
+    empty(placed.missed);
+    const arrival = this.#arrival;
+    arrival.value = value;
+    arrival.timestamp = timestamp;
+    arrival.watermark = watermark;
+    this.placement.place(arrival, placed);
+    arrival.value = undefined;
     const emitted = this.#emissions(key, windows, placed);
     if (placed.changed.length > 0) this.intervals?.changed(windows);
     this.#schedule(windows, watermark);
@@ -142,7 +153,10 @@ export class WindowedStore implements DueSource {
   }
 
   resultOf(key: unknown, keyText: string, state: WindowState, closed: boolean): Result {
-    const blocks = { write: noBlocks, read: (id: number) => readBlock(this.families, keyText, id) };
+    const { families } = this;
+    const blocks = families.hasBlocks
+      ? { write: noBlocks, read: (id: number) => readBlock(families, keyText, id) }
+      : NO_BLOCKS;
     const result = resultOf(this.families.aggregations, state, this.names, blocks);
     return this.#shown(key, state, result, closed);
   }
@@ -204,6 +218,7 @@ export class WindowedStore implements DueSource {
     else windows.nowAt = -1;
     const watermark = this.watermark(windows.clock);
     const closed = this.#closeNext(windows, Math.min(atMs, watermark));
+    if (this.placement.keepsMs > 0) this.#dropKept(windows, watermark);
     this.#schedule(windows, watermark);
     this.writeBack(windows);
     return closed;
@@ -231,33 +246,35 @@ export class WindowedStore implements DueSource {
     this.intervals?.clear();
   }
 
-  /** Takes the window that the watermark has closed first; a window that was kept for its copies just goes. */
+  /** Takes the window that closes first. */
   #closeNext(windows: KeyWindows, untilMs: number): DueCall | undefined {
-    const first = this.#firstDone(windows);
+    const first = this.#firstOpen(windows);
     if (first < 0) return undefined;
     const state = windows.state(first);
     // The key may stand too early in the index: others go first.
     if (this.#endsAt(state) > untilMs) return undefined;
-    const call = state.done ? undefined : this.emission(windows.key, state, true);
-    if (state.done || this.placement.keepsMs === 0) windows.remove(first);
+    if (this.placement.keepsMs === 0) windows.remove(first);
     else windows.replace(first, { ...state, done: true, fresh: false });
-    return call;
+    return this.emission(windows.key, state, true);
   }
 
   /**
    * What the handler is to be called with for a window of its own accord.
    * @param timestamp default event time of what is emitted; absent: the window's end
+   * @returns `undefined` if nobody listens
    */
-  emission(keyText: string, state: WindowState, closed: boolean, timestamp?: number): DueCall {
+  emission(keyText: string, state: WindowState, closed: boolean, timestamp?: number): DueCall | undefined {
+    const handler = this.#parts.events.handlerOf(this.name);
+    if (handler === undefined) return undefined;
     const key = this.keys.fromKeyText(keyText);
     // Now, since its blocks are about to go.
     const result = this.resultOf(key, keyText, state, closed);
-    const handler = this.#parts.events.handlerOf(this.name);
-    return {
-      timestamp: timestamp ?? (this.#isExclusive() ? state.end - 1 : state.end),
-      call: handler === undefined ? undefined : (context) => handler(result, context),
-      describe: () => ({ key: Buffer.from(keyText, 'latin1'), value: result }),
-    };
+    return new WindowCall(
+      timestamp ?? (this.#isExclusive ? state.end - 1 : state.end),
+      keyText,
+      result,
+      handler,
+    );
   }
 
   /** When the state of a window is done with. */
@@ -288,22 +305,28 @@ export class WindowedStore implements DueSource {
     windows.dueAt = at;
   }
 
+  /** When the next window of the key closes, or, with none open, when the last one that is kept can go. */
   #nextEnd(windows: KeyWindows): number {
-    const first = this.#firstDone(windows);
-    return first < 0 ? Infinity : this.#endsAt(windows.state(first));
+    if (windows.length === 0) return Infinity;
+    const first = this.#firstOpen(windows);
+    return this.#endsAt(windows.state(first < 0 ? windows.length - 1 : first));
   }
 
-  /**
-   * The position of the window that is done with first; -1: there is none. Windows end in the order of their ids; those
-   * that are kept after their closing come first.
-   */
-  #firstDone(windows: KeyWindows): number {
-    if (windows.length === 0) return -1;
-    if (this.placement.keepsMs === 0) return 0;
-    let open = 0;
-    while (open < windows.length && windows.state(open).done) open++;
-    if (open === 0 || open === windows.length) return 0;
-    return this.#endsAt(windows.state(open)) < this.#endsAt(windows.state(0)) ? open : 0;
+  /** Windows end in the order of their ids, and those that are kept after their closing come first. -1: none is open. */
+  #firstOpen(windows: KeyWindows): number {
+    const { length } = windows;
+    let i = 0;
+    if (this.placement.keepsMs > 0) while (i < length && windows.state(i).done) i++;
+    return i < length ? i : -1;
+  }
+
+  /** Windows that were kept for their copies go when nothing can begin as one any more. */
+  #dropKept(windows: KeyWindows, watermark: number): void {
+    while (windows.length > 0) {
+      const state = windows.state(0);
+      if (!state.done || this.#endsAt(state) > watermark) return;
+      windows.remove(0);
+    }
   }
 
   /** Whether the clock of the partition says all that the row could say. */
@@ -368,11 +391,6 @@ export class WindowedStore implements DueSource {
     return { key, startMs, endMs: state.end, result, closed };
   }
 
-  #isExclusive(): boolean {
-    const { kind } = this.declaration.window;
-    return kind === 'tumbling' || kind === 'hopping';
-  }
-
   #encoded(key: unknown): Uint8Array {
     return encodeWith(this.declaration.key, key, { what: 'key', store: this.name, key });
   }
@@ -396,6 +414,36 @@ const NUMBERS = internal<number>('number', {
   fromText: Number,
   bytesMax: () => 18,
 });
+
+/** A closed window, or one emitted by the wall clock, on its way to its handler. */
+class WindowCall implements DueCall {
+  readonly timestamp: number;
+  readonly #keyText: string;
+  readonly #result: Result;
+  readonly #handler: ResultHandler;
+
+  constructor(timestamp: number, keyText: string, result: Result, handler: ResultHandler) {
+    this.timestamp = timestamp;
+    this.#keyText = keyText;
+    this.#result = result;
+    this.#handler = handler;
+  }
+
+  call(context: object): unknown {
+    return this.#handler(this.#result, context);
+  }
+
+  describe(): { readonly key: Uint8Array; readonly value: unknown } {
+    return { key: Buffer.from(this.#keyText, 'latin1'), value: this.#result };
+  }
+}
+
+/** Cheaper than setting the length, for the few that there are. */
+function empty(list: unknown[]): void {
+  while (list.length > 0) list.pop();
+}
+
+const NO_BLOCKS = { write: noBlocks, read: noBlocks };
 
 function noBlocks(): never {
   throw new PartitaError('ILLEGAL_STATE', 'A window is being read, not written.');
