@@ -14,6 +14,7 @@ import type { LogClient } from '../log/log-client.js';
 import type { AnyTopic } from '../processor/declarations.js';
 import type { AnyDefinition, KeyOf, Parts, Processor } from '../processor/define-processor.js';
 import { isTable, type InputValue } from '../processor/tables.js';
+import type { TimestampedEntry } from '../processor/timestamped.js';
 import type { WindowResult } from '../processor/windowed.js';
 import type { ActorEvent, ActorStats } from '../threads/protocol.js';
 import { DrivenPartition } from './driven-partition.js';
@@ -85,6 +86,13 @@ export interface WindowReader<K, R> {
   current(key: K): Promise<readonly WindowResult<K, R>[]>;
   /** All open windows, by key and start. */
   all(): Promise<readonly WindowResult<K, R>[]>;
+}
+
+/** Reads one partition of a timestamped store, between records. */
+export interface TimestampedReader<K, V> {
+  getAsOf(key: K, timestampMs: number): Promise<TimestampedEntry<V> | undefined>;
+  /** Entries with from ≤ timestamp < to. */
+  between(key: K, fromMs: number, toMs: number): Promise<readonly TimestampedEntry<V>[]>;
 }
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- a processor of any declarations, whose types are inferred */
@@ -241,6 +249,21 @@ export class TestDriver<X extends AnyProcessor> {
     return {
       current: async (key) => (await call(key, 'current')) as readonly WindowResult<K, R>[],
       all: async () => (await call(undefined, 'all')) as readonly WindowResult<K, R>[],
+    };
+  }
+
+  /** A partition of a timestamped store, as `store`. */
+  timestamped<K = unknown, V = unknown>(
+    name: string,
+    options: { readonly partition?: number; readonly read?: 'latest' | 'committed' } = {},
+  ): TimestampedReader<K, V> {
+    const { partition = 0, read = 'latest' } = options;
+    const call = (key: unknown, what: 'getAsOf' | 'between', ...times: readonly number[]) =>
+      this.#actor(partition).query(readStore(name, key, what, read, ...times));
+    return {
+      getAsOf: async (key, at) => (await call(key, 'getAsOf', at)) as TimestampedEntry<V> | undefined,
+      between: async (key, from, to) =>
+        (await call(key, 'between', from, to)) as readonly TimestampedEntry<V>[],
     };
   }
 

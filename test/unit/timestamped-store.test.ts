@@ -77,7 +77,12 @@ test('a record is joined with the entry as of its own time, whatever has come si
     [1_150, { of: 4 }],
     [300, { of: 3 }],
   ]);
-  assert.deepEqual(await driver.query('between', p, 'EUR', 200, 300), [{ timestamp: 200, value: { of: 2 } }]);
+  const expected = [{ timestamp: 200, value: { of: 2 } }];
+  assert.deepEqual(await driver.query('between', p, 'EUR', 200, 300), expected);
+  const store = driver.timestamped('rates', { read: 'committed' });
+  assert.deepEqual(await store.between('EUR', 200, 300), expected);
+  assert.deepEqual(await store.getAsOf('EUR', 200), expected[0]);
+  await assert.rejects(driver.store('rates').get('EUR'), /no get/);
 });
 
 async function opened<K, V>(
