@@ -11,6 +11,8 @@ import fc from 'fast-check';
 import { bytes, json } from '../../src/codec/serdes.js';
 import type { EngineKind } from '../../src/core/engine-kind.js';
 import type { Serde } from '../../src/processor/serde.js';
+import { changelogTopic } from '../../src/core/names.js';
+import { defineProcessor, nullable, string, topic } from '../../src/index.js';
 import { timestamped, type TimestampedEntry } from '../../src/processor/timestamped.js';
 import type { StoreParts } from '../../src/state/declared-store.js';
 import { FrozenLayer } from '../../src/state/frozen-layer.js';
@@ -20,8 +22,9 @@ import { TimestampedStore } from '../../src/state/timestamped/timestamped-store.
 import { WindowEvents } from '../../src/state/window-events.js';
 import { engineFactory } from '../../src/storage/engines.js';
 import type { StorageEngine } from '../../src/storage/storage-engine.js';
-import { FAR_FUTURE_MS } from '../support/random-events.js';
-import { timestampedModelOf, type TimestampedOperation } from '../support/timestamped-model.js';
+import { TestDriver } from '../../src/testing/index.js';
+import { eventsOf, FAR_FUTURE_MS, KEYS as TEXT_KEYS, randomHistory } from '../support/random-events.js';
+import { entriesOf, timestampedModelOf, type TimestampedOperation } from '../support/timestamped-model.js';
 
 /** Binary keys that begin with each other, and with bytes that lengths and times are made of. */
 const KEYS = [[], [0], [0, 0], [0, 0, 0, 0, 0], [1], [1, 0], [255], [255, 255]].map((b) =>
@@ -325,3 +328,62 @@ async function keptMemory(): Promise<StorageEngine> {
     },
   });
 }
+
+test('a timestamped store of an actor answers so through commits, crashes and a compacted changelog', async () => {
+  const options = fc.record({ graceMs: fc.constantFrom(0, 20, 1e6), keepDuplicates: fc.boolean() });
+  const isRead = fc.record({ isRead: fc.boolean() });
+  await fc.assert(
+    fc.asyncProperty(options, randomHistory({ stepsMax: 150 }, isRead), async (of, steps) => {
+      const processor = defineProcessor({
+        inputs: {
+          events: topic({
+            key: nullable(string()),
+            value: json<{ readonly n: number; readonly isRead: boolean }>(),
+          }),
+        },
+        outputs: { found: topic({ key: string(), value: json<{ readonly n: number | null }>() }) },
+        stores: { entries: timestamped({ key: string(), value: json<number>(), ...of }) },
+        process({ key, value: { n, isRead: reads }, timestamp }, { stores, emit }) {
+          if (key === null) return;
+          if (reads) emit.found(key, { n: stores.entries.getAsOf(key, timestamp)?.value ?? null });
+          else stores.entries.set(key, n, timestamp);
+        },
+      });
+      await using driver = await TestDriver.start(processor, { cacheBytes: 3_000 });
+      let n = 0;
+      for (const one of steps) {
+        if (one.do === 'event') {
+          const { key: at, timestamp, isRead: reads } = one.event;
+          await driver.append('events', [{ key: at, value: { n: n++, isRead: reads }, timestamp }]);
+          await driver.drain();
+          continue;
+        }
+        if (one.do !== 'crash') await driver.checkpoint();
+        if (one.do === 'commit') continue;
+        if (one.do === 'crashAndWipe') await driver.log.compact(changelogTopic('test', 'processor'));
+        await driver.restart({ wipe: one.do === 'crashAndWipe' });
+        await driver.drain();
+      }
+      await driver.checkpoint();
+      const operations = eventsOf(steps).flatMap(
+        ({ key: at, timestamp, isRead: reads }, value): Operation[] => {
+          if (at === null) return [];
+          return [reads ? { do: 'getAsOf', key: at, timestamp } : { do: 'set', key: at, value, timestamp }];
+        },
+      );
+      assert.deepEqual(
+        (await driver.outputs<string, { readonly n: number | null }>('found')).map(({ value }) => value.n),
+        timestampedModelOf(of, operations).flatMap((answer) =>
+          typeof answer === 'object' && 'asOf' in answer ? [answer.asOf?.value ?? null] : [],
+        ),
+      );
+      await driver.restart({ wipe: true });
+      for (const at of TEXT_KEYS)
+        assert.deepEqual(
+          await driver.timestamped('entries').between(at, 0, Infinity),
+          entriesOf(of, operations, at),
+        );
+    }),
+    { numRuns: 100 },
+  );
+});
