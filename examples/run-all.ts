@@ -16,6 +16,12 @@ await check('01-flights', flights('--json'));
 await check('01-flights', flights('--json', '--crash', '--workers', '2'));
 await check('01-flights', flights('--json', '--state', join(scratch, 'flights'), '--engine', 'level'));
 await check('01-flights', flights('--json', '--state', join(scratch, 'flights'), '--engine', 'level'));
+await check('08-hourly-delays', hourly());
+await check('08-hourly-delays', hourly('--workers', '2', '--crash'));
+await check('08-hourly-delays', hourly('--engine', 'memory'));
+const resumed = ['--state', join(scratch, 'hourly'), '--engine', 'rocksdb'];
+await check('08-hourly-delays', stops('08-hourly-delays', [...resumed, '--stop-after', '150000']));
+await check('08-hourly-delays', hourly(...resumed));
 for (const name of ['02-word-count', '03-commands-and-queries', '04-crash-and-recover', '06-dead-letters'])
   await check(name, prints(name));
 await check('05-http-server', serves());
@@ -40,6 +46,18 @@ async function flights(...options: string[]): Promise<string | undefined> {
   const expected: unknown = JSON.parse(await expectedOf('01-flights', 'expected.json'));
   if (typeof recordsPerSecond !== 'number') return 'no recordsPerSecond';
   return isDeepStrictEqual(state, expected) ? undefined : JSON.stringify(state);
+}
+
+async function hourly(...options: string[]): Promise<string | undefined> {
+  const printed: unknown = JSON.parse(await finish(start('08-hourly-delays', ['--json', ...options])));
+  const expected: unknown = JSON.parse(await expectedOf('08-hourly-delays', 'expected.json'));
+  return isDeepStrictEqual(printed, expected) ? undefined : JSON.stringify(printed);
+}
+
+/** Runs it to an end before its end. */
+async function stops(name: string, options: string[]): Promise<string | undefined> {
+  const { flown } = JSON.parse(await finish(start(name, ['--json', ...options]))) as { flown: number };
+  return flown >= 150_000 && flown < 328_521 ? undefined : `it stopped after ${flown}`;
 }
 
 async function prints(name: string): Promise<string | undefined> {

@@ -29,8 +29,8 @@ export async function fillTopic(log: EmbeddedLog): Promise<{ records: number; pr
     await log.deleteTopic(TOPIC);
     await log.createTopic(spec);
     let batch: InputRecord[] = [];
-    for await (const record of flights()) {
-      batch.push(record);
+    for await (const { tailnum, flight, timestamp } of flights()) {
+      batch.push({ key: tailnum, value: JSON.stringify(flight), timestamp });
       if (batch.length < BATCH) continue;
       produced += (await log.produce(TOPIC, batch)).length;
       batch = [];
@@ -40,7 +40,17 @@ export async function fillTopic(log: EmbeddedLog): Promise<{ records: number; pr
   return { records: await size(), produced };
 }
 
-async function* flights(): AsyncGenerator<InputRecord> {
+/** A line of the data. */
+export interface FlightLine {
+  /** The aircraft, if it is known. */
+  readonly tailnum: string | null;
+  readonly flight: Flight;
+  /** When it departed, or should have, in ms since 1970. */
+  readonly timestamp: number;
+}
+
+/** All flights in the order of their schedule. */
+export async function* flights(): AsyncGenerator<FlightLine> {
   const lines = createInterface({ input: createReadStream(DATA).pipe(createGunzip()) });
   let header = true;
   for await (const line of lines) {
@@ -49,21 +59,14 @@ async function* flights(): AsyncGenerator<InputRecord> {
   }
 }
 
-function parse(line: string): InputRecord {
-  const [scheduledMs = '', carrier = '', flight, tailnum, origin = '', dest = '', delay, , miles] =
+function parse(line: string): FlightLine {
+  const [scheduledMs = '', carrier = '', number, tailnum, origin = '', dest = '', delay, , miles] =
     line.split(',');
   const depDelayMin = delay === '' ? null : Number(delay);
-  const value: Flight = {
-    carrier,
-    flight: Number(flight),
-    origin,
-    dest,
-    depDelayMin,
-    distanceMi: Number(miles),
-  };
+  const distanceMi = Number(miles);
   return {
-    key: tailnum === undefined || tailnum === '' ? null : tailnum,
-    value: JSON.stringify(value),
+    tailnum: tailnum === undefined || tailnum === '' ? null : tailnum,
+    flight: { carrier, flight: Number(number), origin, dest, depDelayMin, distanceMi },
     timestamp: Number(scheduledMs) + 60_000 * (depDelayMin ?? 0),
   };
 }

@@ -9,6 +9,7 @@ import { family, type StoreParts } from './declared-store.js';
 import { latin1Keys, presence, timeOfText, timeText } from './internal-serdes.js';
 import type { KeyValueStore } from './key-value-store.js';
 import { RecordScope } from './record-scope.js';
+import { isAfter, SortedFront } from './sorted-front.js';
 
 /** Entries held in memory at most; beyond, the later half is left to the engine. */
 const FRONT_MAX = 16_384;
@@ -32,9 +33,7 @@ const EVERYWHERE: Horizon = { atMs: Infinity, key: '' };
 export class DueIndex {
   readonly #rows: KeyValueStore;
   readonly #isCurrent: (atMs: number, key: string) => boolean;
-  /** Sorted; what lies before `#start` is done with. */
-  #front: IndexEntry[] = [];
-  #start = 0;
+  readonly #front = new SortedFront<IndexEntry>();
   #horizon = NOWHERE;
   #taken: IndexEntry | undefined;
   /** What was taken has been inserted again. */
@@ -52,7 +51,7 @@ export class DueIndex {
 
   /** A lower bound of the earliest time; Infinity: there is nothing. */
   get nextMs(): number {
-    return this.#front[this.#start]?.atMs ?? this.#horizon.atMs;
+    return this.#front.first?.atMs ?? this.#horizon.atMs;
   }
 
   /** The key is due at this time, in ms, a whole number from 0 on. `key` is bytes as latin1 text. */
@@ -61,42 +60,38 @@ export class DueIndex {
       this.#rows.set(timeText(atMs) + key, true);
       return;
     }
-    const at = this.#position(atMs, key);
-    const there = this.#front[at];
-    if (there?.atMs === atMs && there.key === key) {
+    const there = this.#front.find(atMs, key);
+    if (there !== undefined) {
       // Due again at the same time: it stays where it is, and gets its row again with the next checkpoint.
       if (there === this.#taken) this.#isKept = true;
       return;
     }
-    const entry = { atMs, key, stored: false };
-    if (at === this.#front.length) this.#front.push(entry);
-    else this.#front.splice(at, 0, entry);
-    if (this.#front.length - this.#start > FRONT_MAX) this.#cut();
+    this.#front.insert({ atMs, key, stored: false });
+    if (this.#front.size > FRONT_MAX) this.#cut();
   }
 
   /** It is not due at that time any more. What remains of it in memory is found out when it is taken. */
   remove(atMs: number, key: string): void {
-    const there = isAfter(atMs, key, this.#horizon) ? undefined : this.#front[this.#position(atMs, key)];
-    const isFront = there?.atMs === atMs && there.key === key;
-    if (!isFront || there.stored) this.#rows.delete(timeText(atMs) + key);
+    const there = isAfter(atMs, key, this.#horizon) ? undefined : this.#front.find(atMs, key);
+    if (there?.stored !== false) this.#rows.delete(timeText(atMs) + key);
     // It may be inserted again, and must then get its row again.
-    if (isFront) there.stored = false;
+    if (there !== undefined) there.stored = false;
   }
 
   /** Makes `head(untilMs)` exact; `undefined`: it is. */
   load(untilMs: number): Promise<void> | undefined {
-    if (this.#start < this.#front.length || this.#horizon.atMs > untilMs) return undefined;
+    if (this.#front.size > 0 || this.#horizon.atMs > untilMs) return undefined;
     return this.#loadPage();
   }
 
   head(untilMs: number): DueHead | undefined {
-    const entry = this.#front[this.#start];
+    const entry = this.#front.first;
     return entry !== undefined && entry.atMs <= untilMs ? entry : undefined;
   }
 
   /** The head is being done with: deletes its row, in the live layer. May be repeated after a rollback. */
   takeHead(): void {
-    const entry = this.#front[this.#start]!;
+    const entry = this.#front.first!;
     this.#taken = entry;
     this.#isKept = false;
     if (entry.stored) this.#rows.delete(timeText(entry.atMs) + entry.key);
@@ -110,17 +105,13 @@ export class DueIndex {
       if (taken !== undefined) taken.stored = false;
       return;
     }
-    this.#start++;
-    // Moves the rest seldom enough to cost nothing.
-    if (this.#start < 1024 || this.#start * 2 < this.#front.length) return;
-    this.#front = this.#front.slice(this.#start);
-    this.#start = 0;
+    this.#front.removeFirst();
   }
 
   /** Before a freeze: gives every current entry of the front its row. */
   prepare(): void {
     this.#cutOff = [];
-    for (let i = this.#start; i < this.#front.length; i++) this.#store(this.#front[i]!);
+    for (const entry of this.#front) this.#store(entry);
   }
 
   /** The live layer was rolled back: rows that a cut wrote in it are written again. */
@@ -135,8 +126,7 @@ export class DueIndex {
   clear(): void {
     this.#cutOff = [];
     this.#rows.clear();
-    this.#front = [];
-    this.#start = 0;
+    this.#front.fill([]);
     this.#horizon = NOWHERE;
   }
 
@@ -148,10 +138,9 @@ export class DueIndex {
 
   /** The later half goes to the engine; the front ends before it. */
   #cut(): void {
-    const keep = this.#start + FRONT_MAX / 2;
-    this.#cutOff = this.#front.splice(keep);
+    this.#cutOff = this.#front.cut(FRONT_MAX / 2);
     for (const entry of this.#cutOff) this.#store(entry);
-    const { atMs, key } = this.#front[keep - 1]!;
+    const { atMs, key } = this.#front.last!;
     this.#horizon = { atMs, key };
   }
 
@@ -172,32 +161,12 @@ export class DueIndex {
       scope.open = false;
     }
     this.pages++;
-    this.#front = found;
-    this.#start = 0;
+    this.#front.fill(found);
     const last = found.at(-1);
     this.#horizon =
       found.length < PAGE || last === undefined ? EVERYWHERE : { atMs: last.atMs, key: last.key };
-  }
-
-  /** The first position whose entry is not before (atMs, key). */
-  #position(atMs: number, key: string): number {
-    const front = this.#front;
-    let high = front.length;
-    // Most inserts are the latest so far.
-    if (high > this.#start && isAfter(atMs, key, front[high - 1]!)) return high;
-    let low = this.#start;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (isAfter(atMs, key, front[middle]!)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 }
 
 /** Above every time: the bound of a scan. */
 const AFTER_ALL = '\xff';
-
-function isAfter(atMs: number, key: string, than: DueHead): boolean {
-  return atMs > than.atMs || (atMs === than.atMs && key > than.key);
-}
