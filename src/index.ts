@@ -60,6 +60,20 @@ export type {
   WindowScanOptions,
 } from './processor/windowed.js';
 export type { Aggregation, Aggregations } from './processor/aggregations.js';
+export { table } from './processor/tables.js';
+export type { Table } from './processor/tables.js';
+export { asOfJoin } from './joins/as-of-join.js';
+export type { AsOf, AsOfJoin, AsOfJoinOptions } from './joins/as-of-join.js';
+export { streamJoin } from './joins/stream-join.js';
+export type { Joined, LateRecord, StreamJoin, StreamJoinOptions } from './joins/stream-join.js';
+export { timestamped } from './processor/timestamped.js';
+export type {
+  ReadonlyTimestamped,
+  Timestamped,
+  TimestampedDeclaration,
+  TimestampedEntry,
+  TimestampedOptions,
+} from './processor/timestamped.js';
 export { bytes, float64, int64, json, msgpack, nullable, string } from './codec/serdes.js';
 export type { Serde } from './processor/serde.js';
 export { EmbeddedLog, embeddedLog } from './log/embedded/embedded-log.js';

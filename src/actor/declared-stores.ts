@@ -12,6 +12,8 @@ import type { AnyDefinition } from '../processor/define-processor.js';
 import type { Serde } from '../processor/serde.js';
 import type { WindowedDeclaration } from '../processor/windowed.js';
 import { traitsOf } from '../processor/serde.js';
+import { storesOf } from '../processor/tables.js';
+import { timestampedParameters } from '../processor/timestamped.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 
 /** @throws PartitaError INVALID_OPTIONS */
@@ -29,17 +31,24 @@ export function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown
 /** What stands in the checkpoint record about the declared stores. */
 export function storeForms(definition: AnyDefinition): CheckpointRecord['stores'] {
   return Object.fromEntries(
-    Object.entries(definition.stores ?? {}).map(([name, declared]) => {
+    Object.entries(storesOf(definition)).map(([name, declared]) => {
       const { kind, key, value } = declared as unknown as {
         readonly kind: string;
         readonly key: Serde<unknown>;
         readonly value: Serde<unknown>;
       };
       const form = { kind, key: traitsOf(key).name, value: traitsOf(value).name };
-      return [name, kind === 'windowed' ? { ...form, parameters: windowParameters(declared) } : form];
+      const parameters = PARAMETERS[kind]?.(declared);
+      return [name, parameters === undefined ? form : { ...form, parameters }];
     }),
   );
 }
+
+/** By kind of store: canonical JSON of what must not change over existing state. */
+const PARAMETERS: Readonly<Record<string, (declared: unknown) => string>> = {
+  windowed: windowParameters,
+  timestamped: timestampedParameters,
+};
 
 /** What a window's state means: another definition over it would be another sum. */
 function windowParameters(declared: unknown): string {

@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../core/clock.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
+import { storesOf } from '../processor/tables.js';
 import { EventClock, StateStore } from '../state/state-store.js';
 import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
@@ -62,7 +63,7 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
 function storesOver(partition: StorePartition, options: EquipmentOptions, clock: EventClock): StateStore {
   const { spec, definition, cacheBytes } = options;
   return new StateStore({
-    stores: definition.stores ?? {},
+    stores: storesOf(definition),
     partition,
     clock,
     wallNow: () => options.clock.now(),

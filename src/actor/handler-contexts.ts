@@ -5,6 +5,7 @@
  */
 import { PartitaError } from '../core/errors.js';
 import type { AnyDefinition, WindowHandler } from '../processor/define-processor.js';
+import type { EventClock } from '../state/event-clock.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
 import type { ActorSpec } from '../threads/protocol.js';
@@ -25,6 +26,7 @@ export interface HandlerContextsOptions {
   readonly state: StateStore | undefined;
   readonly signal: AbortSignal;
   readonly outputs: OutputBatches;
+  readonly eventClock: EventClock;
 }
 
 export class HandlerContexts {
@@ -84,7 +86,18 @@ export class HandlerContexts {
     const stores = state?.views(scope) ?? {};
     const emit = outputs.emits(scope);
     const { partition } = spec.id;
-    return { scope, context: Object.freeze({ stores, emit, config, partition, signal }) };
+    const { eventClock } = this.#options;
+    const context = {
+      stores,
+      emit,
+      config,
+      partition,
+      signal,
+      get watermark() {
+        return eventClock.ms;
+      },
+    };
+    return { scope, context: Object.freeze(context) };
   }
 }
 

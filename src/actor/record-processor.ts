@@ -3,14 +3,11 @@
  * savepoint, so that a handler that throws leaves no trace and the error policy decides. It never touches the log or the
  * database; what was changed and emitted waits in the state and in the output batches for `checkpoint.ts`.
  */
-import { freezeDeep } from '../codec/freeze.js';
-import { decodeNullable, serdeFailed } from '../codec/serdes.js';
-import { sliceText } from '../codec/text.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { describeError, isPartitaError, PartitaError } from '../core/errors.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
+import type { TableWriter } from '../state/declared-store.js';
 import type { EventClock } from '../state/event-clock.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
@@ -19,6 +16,7 @@ import type { ActorSpec, ActorUplink, CommandCall, QueryCall } from '../threads/
 import { DueRunner } from './due-runner.js';
 import { ErrorHandling, isFatal } from './error-policy.js';
 import { HandlerContexts, isPromise } from './handler-contexts.js';
+import { decodeKey, decodersOf, decodeValue, keep, type InputDecoders } from './input-decoders.js';
 import type { InputLane } from './input-lane.js';
 import { OutputBatches } from './output-batches.js';
 import { RecordView } from './record-view.js';
@@ -36,19 +34,6 @@ export interface RecordProcessorOptions {
   readonly signal: AbortSignal;
   /** The one that the stores read. */
   readonly eventClock: EventClock;
-}
-
-interface Decoder {
-  readonly serde: Serde<unknown>;
-  readonly text: SerdeTraits<unknown>['text'];
-  /** Plain values are frozen; a user's own serde may return what can't be. */
-  readonly freeze: boolean;
-}
-
-interface InputDecoders {
-  readonly input: string;
-  readonly key: Decoder;
-  readonly value: Decoder;
 }
 
 export class RecordProcessor {
@@ -71,6 +56,8 @@ export class RecordProcessor {
   /** Of the lane that went last: nearly always the same. */
   #lastDecoders: InputDecoders | undefined;
   readonly #clock: EventClock;
+  /** Tables that have had records without a key. */
+  readonly #nullKeys = new Set<string>();
   readonly #events: WindowEvents | undefined;
   readonly #contexts: HandlerContexts;
   readonly #errors: ErrorHandling;
@@ -93,11 +80,7 @@ export class RecordProcessor {
       const declared = definition.inputs[input];
       if (declared === undefined)
         throw new PartitaError('INVALID_PROCESSOR', `The input ${input} is not declared.`);
-      this.#decoders.set(input, {
-        input,
-        key: decoderOf(declared.key as Serde<unknown>),
-        value: decoderOf(declared.value as Serde<unknown>),
-      });
+      this.#decoders.set(input, decodersOf(input, declared, options.state?.table(input)));
     }
     this.#contexts = new HandlerContexts({ ...options, outputs: this.outputs });
     if (options.state !== undefined)
@@ -139,9 +122,11 @@ export class RecordProcessor {
     state?.savepoint();
     this.outputs.mark(reader.timestamp);
     this.#clock.advance(reader.timestamp);
+    const decoders = this.#decodersOf(lane);
+    if (decoders.table !== undefined) return this.#keep(lane, decoders, decoders.table, clockBefore);
     const { scope, context } = this.#contexts.current;
     try {
-      const record = this.#view(lane);
+      const record = this.#view(lane, decoders);
       scope.timestamp = reader.timestamp;
       scope.open = true;
       const result: unknown =
@@ -154,6 +139,34 @@ export class RecordProcessor {
     }
     this.#endContext(scope);
     return this.#finish(lane);
+  }
+
+  /** A table's record: the latest value of its key. Its errors are those of a record. */
+  #keep(
+    lane: InputLane,
+    decoders: InputDecoders,
+    table: TableWriter,
+    clockBefore: number,
+  ): void | Promise<void> {
+    try {
+      if (!keep(decoders, table, lane)) this.#skipNullKey(lane);
+    } catch (error) {
+      return this.#onError(lane, error, clockBefore);
+    }
+    return this.#finish(lane);
+  }
+
+  /** One warning for each input of the partition. */
+  #skipNullKey({ spec: { input, topic }, reader }: InputLane): void {
+    this.skipped++;
+    if (this.#nullKeys.has(input)) return;
+    this.#nullKeys.add(input);
+    const { partition, stream } = this.#options.spec.id;
+    this.#options.uplink.event({
+      type: 'warning',
+      message: `Records of ${topic}-${String(partition)} have no key, the first at offset ${String(reader.offset)}; the table ${input} skips them.`,
+      details: { stream, topic, partition, offset: reader.offset },
+    });
   }
 
   /** Runs a command. Rejects with its error after rolling it back; throws synchronously only what ends the actor. */
@@ -329,12 +342,16 @@ export class RecordProcessor {
     else scope.open = false;
   }
 
-  #view(lane: InputLane): RecordView {
+  #decodersOf({ spec }: InputLane): InputDecoders {
+    let decoders = this.#lastDecoders;
+    if (decoders?.input !== spec.input) this.#lastDecoders = decoders = this.#decoders.get(spec.input)!;
+    return decoders;
+  }
+
+  #view(lane: InputLane, decoder: InputDecoders): RecordView {
     const { reader, spec } = lane;
-    let decoder = this.#lastDecoders;
-    if (decoder?.input !== spec.input) this.#lastDecoders = decoder = this.#decoders.get(spec.input)!;
-    const key = decode(decoder.key, 'key', lane, reader.keyStart, reader.keyEnd);
-    const value = decode(decoder.value, 'value', lane, reader.valueStart, reader.valueEnd);
+    const key = decodeKey(decoder, lane);
+    const value = decodeValue(decoder, lane);
     return new RecordView(spec.input, spec.topic, this.#options.spec.id.partition, reader, key, value);
   }
 
@@ -422,33 +439,6 @@ function callFailed(
     cause: error,
     details: { [kind]: name, ...id },
   });
-}
-
-function decoderOf(serde: Serde<unknown>): Decoder {
-  const traits = traitsOf(serde);
-  return { serde, text: traits.text, freeze: traits.shape === 'plain' };
-}
-
-function decode(
-  decoder: Decoder,
-  what: 'key' | 'value',
-  lane: InputLane,
-  start: number,
-  end: number,
-): unknown {
-  const { serde, text } = decoder;
-  const where = { what, topic: lane.spec.topic };
-  if (end < 0) return decodeNullable(serde, null, where);
-  const { data } = lane.reader;
-  // A copy: the handler may keep what it decodes to, and must not keep the chunk alive with it.
-  if (text === undefined)
-    return decodeNullable(serde, Uint8Array.prototype.slice.call(data, start, end), where);
-  try {
-    const value = text.fromText(sliceText(data, start, end));
-    return decoder.freeze ? freezeDeep(value) : value;
-  } catch (cause) {
-    throw serdeFailed('decode', serde, where, cause);
-  }
 }
 
 /** @throws DataCloneError for what can't cross to the caller: found here, it is the command's error alone. */

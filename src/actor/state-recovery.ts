@@ -342,9 +342,10 @@ export class StateRecovery {
   async #inputFacts(committed: readonly (CommittedOffset | undefined)[]): Promise<InputFacts[]> {
     const { uplink, spec } = this.#options;
     const bounds = await uplink.inputBounds();
-    return spec.inputs.map(({ topic, topicId }, i) => ({
+    return spec.inputs.map(({ topic, topicId, isTable }, i) => ({
       topic,
       topicId,
+      isTable,
       bounds: bounds[i]!,
       committed: committed[i],
     }));

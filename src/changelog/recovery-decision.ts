@@ -67,6 +67,8 @@ export interface InputFacts {
   readonly topicId: string;
   readonly bounds: PartitionBounds;
   readonly committed: CommittedOffset | undefined;
+  /** A table is nothing without its beginning. */
+  readonly isTable?: boolean | undefined;
 }
 
 export interface PositionPolicies {
@@ -168,7 +170,8 @@ function resolvePositions(
   for (const input of inputs) {
     const { topic, topicId, bounds, committed } = input;
     const position = known(input);
-    let offset = position?.offset ?? (policies.startFrom === 'earliest' ? bounds.start : bounds.lastStable);
+    const fromStart = policies.startFrom === 'earliest' || input.isTable === true;
+    let offset = position?.offset ?? (fromStart ? bounds.start : bounds.lastStable);
     const trouble =
       position === undefined
         ? undefined

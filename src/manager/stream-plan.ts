@@ -8,6 +8,7 @@ import type { TopicDescription } from '../core/log-types.js';
 import { changelogTopic, transactionalId } from '../core/names.js';
 import type { LogTopics } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
+import { isTable, storesOf } from '../processor/tables.js';
 import type { ChangelogSpec, InputSpec, OutputSpec } from '../threads/protocol.js';
 import type { ResolvedOptions } from './options.js';
 
@@ -82,7 +83,7 @@ async function planStream(
 
 /** Whether the stream has state, hence a changelog and databases. */
 export function hasState(definition: AnyDefinition): boolean {
-  return Object.keys(definition.stores ?? {}).length > 0;
+  return Object.keys(storesOf(definition)).length > 0;
 }
 
 function checkConfig(stream: string, definition: AnyDefinition, config: unknown): void {
@@ -98,10 +99,11 @@ function checkConfig(stream: string, definition: AnyDefinition, config: unknown)
   }
 }
 
-function inputTopics(definition: AnyDefinition): { readonly input: string; readonly topic: string }[] {
+function inputTopics(definition: AnyDefinition): Omit<InputSpec, 'topicId'>[] {
   return Object.entries(definition.inputs).map(([input, declared]) => ({
     input,
     topic: declared.name ?? input,
+    isTable: isTable(declared),
   }));
 }
 
@@ -132,15 +134,16 @@ async function describeInputs(
   const descriptions: TopicDescription[] = [];
   // One that is created must fit those that are there.
   const partitions = described.find((found) => found !== undefined)?.partitions;
-  for (const [i, { input, topic }] of declared.entries()) {
+  for (const [i, input] of declared.entries()) {
+    const { topic } = input;
     const description = described[i] ?? (await createTopic(topic, options, topics, partitions));
     if (description === undefined)
       throw new PartitaError(
         'TOPIC_MISSING',
         `The topic ${topic}, an input of ${stream}, does not exist; create it, or set createTopics.`,
-        { details: { topic, stream, input } },
+        { details: { topic, stream, input: input.input } },
       );
-    inputs.push({ input, topic, topicId: description.topicId });
+    inputs.push({ ...input, topicId: description.topicId });
     descriptions.push(description);
   }
   const counts = Object.fromEntries(descriptions.map(({ topic, partitions }) => [topic, partitions]));

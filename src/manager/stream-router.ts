@@ -14,6 +14,7 @@ import type { Topic } from '../processor/declarations.js';
 import type { KeyOf, Parts } from '../processor/define-processor.js';
 import type { Serde } from '../processor/serde.js';
 import { traitsOf } from '../processor/serde.js';
+import { isTable, type InputValue } from '../processor/tables.js';
 import type { CallBounds, PartitionCalls } from './partition-calls.js';
 import type { StreamPlan } from './stream-plan.js';
 
@@ -71,7 +72,7 @@ export interface Router<X, I = Parts<X, 'i'>, Q = Parts<X, 'q'>, M = Parts<X, 'm
   send<N extends keyof I & string>(
     input: N,
     record: I[N] extends Topic<infer K, infer V>
-      ? { readonly key: K; readonly value: V; readonly timestamp?: number }
+      ? { readonly key: K; readonly value: InputValue<I[N], V>; readonly timestamp?: number }
       : never,
     options?: CallOptions,
   ): Promise<{ readonly partition: number; readonly offset: number }>;
@@ -148,7 +149,10 @@ export class StreamRouter {
       throw new PartitaError('INVALID_ARGUMENT', `${this.#plan.stream} has no input ${input}.`);
     const topic = declared.name ?? input;
     const key = encode(declared.key, record.key, `the key of a record for ${topic}`);
-    const value = encode(declared.value, record.value, `the value of a record for ${topic}`);
+    const value =
+      record.value === null && isTable(declared)
+        ? null
+        : encode(declared.value, record.value, `the value of a record for ${topic}`);
     const partition =
       key === null
         ? this.#nextUnkeyed++ % this.#plan.partitions

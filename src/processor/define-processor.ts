@@ -6,6 +6,7 @@
 import { PartitaError } from '../core/errors.js';
 import { checkName } from '../core/names.js';
 import type { AnyTopic, StoreDeclaration, Stores, Topic, Topics } from './declarations.js';
+import { isTable, type Table, type TablesOf } from './tables.js';
 import type { LateEvent, WindowedDeclaration, WindowResult } from './windowed.js';
 
 /** The headers of a record, decoded when iterated. */
@@ -13,20 +14,22 @@ export type Headers = Iterable<readonly [string, Uint8Array]>;
 
 /** A record as `process` sees it. Its value is frozen. Valid until the handler's return (or promise) settles. */
 export type RecordOf<I> = {
-  [N in keyof I]: I[N] extends Topic<infer K, infer V>
-    ? {
-        /** Name of the input in the declaration. */
-        readonly input: N;
-        readonly topic: string;
-        readonly partition: number;
-        readonly offset: number;
-        /** Event time in ms since 1970. */
-        readonly timestamp: number;
-        readonly key: K;
-        readonly value: V;
-        readonly headers: Headers;
-      }
-    : never;
+  [N in keyof I]: I[N] extends Table<any, any>
+    ? never
+    : I[N] extends Topic<infer K, infer V>
+      ? {
+          /** Name of the input in the declaration. */
+          readonly input: N;
+          readonly topic: string;
+          readonly partition: number;
+          readonly offset: number;
+          /** Event time in ms since 1970. */
+          readonly timestamp: number;
+          readonly key: K;
+          readonly value: V;
+          readonly headers: Headers;
+        }
+      : never;
 }[keyof I];
 
 export interface EmitOptions {
@@ -49,6 +52,8 @@ export interface Context<O, S, C> {
   readonly emit: Emit<O>;
   readonly config: C;
   readonly partition: number;
+  /** The partition's clock: the largest event time processed, that of this record included, in ms; -1: none yet. */
+  readonly watermark: number;
   /** Aborted when the actor stops. */
   readonly signal: AbortSignal;
 }
@@ -93,8 +98,10 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
   readonly outputs?: O;
   readonly stores?: S;
   /** Runs once per actor before its first record; may not write state. */
-  init?(context: Pick<Context<O, S, C>, 'config' | 'partition' | 'signal'>): void | Promise<void>;
-  process(record: RecordOf<I>, context: Context<O, S, C>): void | Promise<void>;
+  init?(
+    context: Pick<Context<O, S & TablesOf<I>, C>, 'config' | 'partition' | 'signal'>,
+  ): void | Promise<void>;
+  process(record: RecordOf<I>, context: Context<O, S & TablesOf<I>, C>): void | Promise<void>;
   /** Default `fail`. Sees the handler's own errors and serde errors only. */
   readonly onError?: ErrorPolicy;
   /**
@@ -105,7 +112,8 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
     [
       N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
     ]?: S[N] extends WindowedDeclaration<infer K, any, infer R>
-      ? ((window: WindowResult<K, R>, context: Context<O, S, C>) => void | Promise<void>) | OutputsOf<O, K, R>
+      ? | ((window: WindowResult<K, R>, context: Context<O, S & TablesOf<I>, C>) => void | Promise<void>)
+        | OutputsOf<O, K, R>
       : never;
   };
   /** Called for each closed window that an event has missed, by store. */
@@ -113,13 +121,13 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
     [
       N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
     ]?: S[N] extends WindowedDeclaration<infer K, infer V, any>
-      ? (late: LateEvent<K, V>, context: Context<O, S, C>) => void | Promise<void>
+      ? (late: LateEvent<K, V>, context: Context<O, S & TablesOf<I>, C>) => void | Promise<void>
       : never;
   };
   readonly queries?: Q &
-    Record<string, (context: QueryContext<S, C>, key: KeyOf<I>, ...args: never) => unknown>;
+    Record<string, (context: QueryContext<S & TablesOf<I>, C>, key: KeyOf<I>, ...args: never) => unknown>;
   readonly commands?: M &
-    Record<string, (context: Context<O, S, C>, key: KeyOf<I>, ...args: never) => unknown>;
+    Record<string, (context: Context<O, S & TablesOf<I>, C>, key: KeyOf<I>, ...args: never) => unknown>;
 }
 
 declare const PARTS: unique symbol;
@@ -188,6 +196,7 @@ function checkDefinition(definition: AnyDefinition): void {
       names.add(topicName);
       if (!isSerde(declared.key) || !isSerde(declared.value))
         bad(`The ${side} ${name} needs serdes for its key and its value.`);
+      if (isTable(declared)) checkTable(side, name, definition.stores ?? {}, bad);
     }
   }
   for (const [name, store] of Object.entries(definition.stores ?? {})) {
@@ -196,6 +205,13 @@ function checkDefinition(definition: AnyDefinition): void {
       bad(`The store ${name} is not a declaration.`);
   }
   checkWindowHandlers(definition, bad);
+}
+
+function checkTable(side: string, name: string, stores: Stores, bad: (why: string) => never): void {
+  if (side === 'output') bad(`The output ${name} is declared as a table; tables are inputs.`);
+  // Its store is named like it.
+  checkName('store', name);
+  if (Object.hasOwn(stores, name)) bad(`The table ${name} and a store are declared under the same name.`);
 }
 
 function checkWindowHandlers(definition: AnyDefinition, bad: (why: string) => never): void {

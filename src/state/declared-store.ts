@@ -23,6 +23,8 @@ export interface DeclaredStore {
   settle?(): Promise<void> | undefined;
   /** Stages what a checkpoint takes along, in the live layer that is about to be frozen. Bounded. */
   prepare?(): void;
+  /** Of a table: what its input's records do. */
+  readonly table?: TableWriter;
   /** Windows that close when nothing comes any more. */
   readonly idle?: IdleStore | undefined;
   /** Drops what it holds in memory. */
@@ -34,6 +36,12 @@ export interface IdleStore {
   /** After how many ms of idleness something would come due; Infinity: nothing would. */
   readonly idleDueMs: number;
   raiseIdle(idleMs: number): void;
+}
+
+/** Keeps the latest value of each key. */
+export interface TableWriter {
+  set(key: unknown, value: unknown): void;
+  delete(key: unknown): void;
 }
 
 /** What a store is made over. */

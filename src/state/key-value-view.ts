@@ -37,6 +37,22 @@ export function declaredKeyValue(declaration: AnyStoreDeclaration, parts: StoreP
   };
 }
 
+/** A table's store: handlers only read it, its input's records write it. */
+export function declaredTable(declaration: AnyStoreDeclaration, parts: StoreParts): DeclaredStore {
+  const { name, layers, partition, maxRecordBytes } = parts;
+  const keyValue = declaration as unknown as KeyValueDeclaration<unknown, unknown>;
+  const store = new KeyValueStore(name, keyValue, layers, partition, maxRecordBytes);
+  return {
+    view: (scope) => new ReadonlyKeyValueView(store, scope, 'latest'),
+    queryView: (read, scope) => new ReadonlyKeyValueView(store, scope, read),
+    sources: [],
+    table: store,
+    clear: () => {
+      store.clear();
+    },
+  };
+}
+
 interface Lifetime {
   readonly name: string;
   /** The default. */

@@ -5,15 +5,16 @@
  */
 import { PartitaError } from '../core/errors.js';
 import type { AnyStoreDeclaration, Stores } from '../processor/declarations.js';
-import type { DeclaredStore, IdleStore, StoreParts } from './declared-store.js';
+import type { DeclaredStore, IdleStore, StoreParts, TableWriter } from './declared-store.js';
 import type { DueSource } from './due-source.js';
 import { EventClock } from './event-clock.js';
 import { FrozenLayer } from './frozen-layer.js';
-import { declaredKeyValue } from './key-value-view.js';
+import { declaredKeyValue, declaredTable } from './key-value-view.js';
 import { RecordScope } from './record-scope.js';
 import { StateLayers } from './state-layers.js';
 import type { StatePartition } from './state-partition.js';
 import type { StateTransaction } from './state-transaction.js';
+import { declaredTimestamped } from './timestamped/timestamped-view.js';
 import { WindowEvents } from './window-events.js';
 import { declaredWindowed } from './windowed/windowed-view.js';
 
@@ -41,7 +42,9 @@ type MakeStore = (declaration: AnyStoreDeclaration, parts: StoreParts) => Declar
 
 const KINDS: Readonly<Record<string, MakeStore>> = {
   keyValue: declaredKeyValue,
+  table: declaredTable,
   windowed: declaredWindowed,
+  timestamped: declaredTimestamped,
 };
 
 export class StateStore {
@@ -89,6 +92,11 @@ export class StateStore {
     return Object.freeze(
       Object.fromEntries(this.#stores.map(([name, store]) => [name, store.queryView(read, scope)])),
     );
+  }
+
+  /** What fills the table of this name; `undefined`: it is none. */
+  table(name: string): TableWriter | undefined {
+    return this.#stores.find(([store]) => store === name)?.[1].table;
   }
 
   /** Where `rollback` goes back to; forgets the previous one. */

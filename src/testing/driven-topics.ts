@@ -5,6 +5,7 @@
 import { changelogTopic } from '../core/names.js';
 import type { LogClient } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
+import { isTable, storesOf } from '../processor/tables.js';
 import type { ActorSpec, OutputSpec } from '../threads/protocol.js';
 
 export const GROUP = 'test';
@@ -34,7 +35,7 @@ export async function prepareTopics(
   };
   const inputs = Object.entries(definition.inputs).map(async ([input, declared]) => {
     const topic = declared.name ?? input;
-    return { input, topic, topicId: (await ensure(topic)).topicId };
+    return { input, topic, topicId: (await ensure(topic)).topicId, isTable: isTable(declared) };
   });
   const outputs = Object.entries(definition.outputs ?? {}).map(([name, declared]) =>
     output(name, declared.name ?? name),
@@ -46,7 +47,7 @@ export async function prepareTopics(
     outputs: await Promise.all(outputs),
     deadLetters: await Promise.all(dead),
     changelog:
-      Object.keys(definition.stores ?? {}).length === 0 ? undefined : await changelog(client, partitions),
+      Object.keys(storesOf(definition)).length === 0 ? undefined : await changelog(client, partitions),
   };
 }
 

@@ -9,6 +9,7 @@ export {
   type OutputRecord,
   type PipedRecord,
   type StoreReader,
+  type TimestampedReader,
   type WindowReader,
 } from './test-driver.js';
 export { ManualClock } from '../core/clock.js';

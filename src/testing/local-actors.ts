@@ -6,6 +6,7 @@ import { PartitionActor } from '../actor/partition-actor.js';
 import type { Clock } from '../core/clock.js';
 import type { Logger } from '../core/logger.js';
 import type { ReadonlyKeyValue } from '../processor/declarations.js';
+import type { ReadonlyTimestamped } from '../processor/timestamped.js';
 import type { ReadonlyWindowed } from '../processor/windowed.js';
 import type { AnyDefinition, QueryContext } from '../processor/define-processor.js';
 
@@ -70,8 +71,8 @@ export class LocalActors {
   }
 }
 
-/** What can be asked of a store: of one with keys and values, or of windows. */
-export type StoreQuestion = 'get' | 'entries' | 'current' | 'all';
+/** What can be asked of a store: of one with keys and values, of windows, or of timestamps. */
+export type StoreQuestion = 'get' | 'entries' | 'current' | 'all' | 'getAsOf' | 'between';
 
 /** The call of the query that `withStoreReader` added. */
 export function readStore(
@@ -79,19 +80,32 @@ export function readStore(
   key: unknown,
   what: StoreQuestion,
   read: 'latest' | 'committed',
+  ...times: readonly number[]
 ): QueryCall {
-  return { name: READ_STORE, key: undefined, args: [store, key, what], read };
+  return { name: READ_STORE, key: undefined, args: [store, key, what, ...times], read };
 }
 
-type AnyStore = ReadonlyKeyValue<unknown, unknown> & ReadonlyWindowed<unknown, unknown>;
+type AnyStore = ReadonlyKeyValue<unknown, unknown> &
+  ReadonlyWindowed<unknown, unknown> &
+  ReadonlyTimestamped<unknown, unknown>;
 
 function withStoreReader(definition: AnyDefinition): AnyDefinition {
   type Context = QueryContext<Readonly<Record<string, never>>, unknown>;
-  const read = async (context: Context, _key: unknown, name: string, key: unknown, what: StoreQuestion) => {
+  const read = async (
+    context: Context,
+    _key: unknown,
+    name: string,
+    key: unknown,
+    what: StoreQuestion,
+    from: number,
+    to: number,
+  ) => {
     const store = (context.stores as Readonly<Record<string, AnyStore>>)[name];
     if (store === undefined) throw new Error(`The processor declares no store ${name}.`);
     if (typeof store[what] !== 'function') throw new Error(`The store ${name} has no ${what}.`);
     if (what === 'get' || what === 'current') return store[what](key);
+    if (what === 'getAsOf') return store.getAsOf(key, from);
+    if (what === 'between') return store.between(key, from, to);
     const found: unknown[] = [];
     for await (const entry of what === 'all' ? store.all(-Infinity, Infinity) : store.entries())
       found.push(entry);

@@ -13,6 +13,8 @@ import type { LogFaults } from '../log/embedded/log-faults.js';
 import type { LogClient } from '../log/log-client.js';
 import type { AnyTopic } from '../processor/declarations.js';
 import type { AnyDefinition, KeyOf, Parts, Processor } from '../processor/define-processor.js';
+import { isTable, type InputValue } from '../processor/tables.js';
+import type { TimestampedEntry } from '../processor/timestamped.js';
 import type { WindowResult } from '../processor/windowed.js';
 import type { ActorEvent, ActorStats } from '../threads/protocol.js';
 import { DrivenPartition } from './driven-partition.js';
@@ -86,6 +88,13 @@ export interface WindowReader<K, R> {
   all(): Promise<readonly WindowResult<K, R>[]>;
 }
 
+/** Reads one partition of a timestamped store, between records. */
+export interface TimestampedReader<K, V> {
+  getAsOf(key: K, timestampMs: number): Promise<TimestampedEntry<V> | undefined>;
+  /** Entries with from ≤ timestamp < to. */
+  between(key: K, fromMs: number, toMs: number): Promise<readonly TimestampedEntry<V>[]>;
+}
+
 /* eslint-disable @typescript-eslint/no-explicit-any -- a processor of any declarations, whose types are inferred */
 type AnyProcessor = Processor<any, any, any, any>;
 /* eslint-enable @typescript-eslint/no-explicit-any */
@@ -96,7 +105,7 @@ type ResultOf<F> = F extends AnyFunction ? Awaited<ReturnType<F>> : never;
 type PipedOf<I> = I extends { readonly key: { decode(bytes: Uint8Array): infer K } } & {
   readonly value: { decode(bytes: Uint8Array): infer V };
 }
-  ? PipedRecord<K, V>
+  ? PipedRecord<K, InputValue<I, V>>
   : never;
 /** To whom: the partition of a key, or a partition by number. */
 export type CallTo<X> = ({ readonly key: KeyOf<Parts<X, 'i'>> } | { readonly partition: number }) & {
@@ -243,6 +252,21 @@ export class TestDriver<X extends AnyProcessor> {
     };
   }
 
+  /** A partition of a timestamped store, as `store`. */
+  timestamped<K = unknown, V = unknown>(
+    name: string,
+    options: { readonly partition?: number; readonly read?: 'latest' | 'committed' } = {},
+  ): TimestampedReader<K, V> {
+    const { partition = 0, read = 'latest' } = options;
+    const call = (key: unknown, what: 'getAsOf' | 'between', ...times: readonly number[]) =>
+      this.#actor(partition).query(readStore(name, key, what, read, ...times));
+    return {
+      getAsOf: async (key, at) => (await call(key, 'getAsOf', at)) as TimestampedEntry<V> | undefined,
+      between: async (key, from, to) =>
+        (await call(key, 'between', from, to)) as readonly TimestampedEntry<V>[],
+    };
+  }
+
   async query<N extends Names<Parts<X, 'q'>>>(
     name: N,
     to: CallTo<X>,
@@ -352,6 +376,7 @@ export class TestDriver<X extends AnyProcessor> {
 }
 
 function encodeOrNull(declared: AnyTopic, what: 'key' | 'value', value: unknown, topic: string) {
+  if (value === null && what === 'value' && isTable(declared)) return null;
   return encodeNullable(declared[what], value, { what, topic });
 }
 

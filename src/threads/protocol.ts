@@ -28,6 +28,8 @@ export interface InputSpec {
   readonly input: string;
   readonly topic: string;
   readonly topicId: string;
+  /** Kept as a table instead of being processed. */
+  readonly isTable?: boolean;
 }
 
 export interface OutputSpec {

@@ -64,7 +64,7 @@ if (positionals[0] !== undefined) printTable();
 
 async function all(): Promise<void> {
   // These are files of their own, since they measure one layer alone.
-  for (const layer of ['codec', 'engines', 'state', 'ttl']) {
+  for (const layer of ['codec', 'engines', 'state', 'ttl', 'asof']) {
     const file = fileURLToPath(new URL(`./${layer}.js`, import.meta.url));
     if (existsSync(file)) await child(file, []);
   }

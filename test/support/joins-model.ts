@@ -108,7 +108,8 @@ export function streamJoinOf(join: StreamJoin, events: readonly JoinEvent[]): St
     return isEmitted && !isMatched && !late.includes(index);
   });
   alone.sort(
-    (a, b) => endsAt(a) - endsAt(b) || byKeyBytes(events[a]!.key!, events[b]!.key!) || bySide(events, a, b),
+    (a, b) =>
+      endsAt(a) - endsAt(b) || bySide(events, a, b) || byKeyBytes(events[a]!.key!, events[b]!.key!) || a - b,
   );
   const unmatched = alone.flatMap((index): Joined[] => {
     const { side, key } = events[index]!;
@@ -133,7 +134,7 @@ function byOlder(events: readonly JoinEvent[], a: Joined, b: Joined): number {
   return events[other(a)]!.timestamp - events[other(b)]!.timestamp || other(a) - other(b);
 }
 
-/** Left before right, then by arrival. */
+/** Left before right, as the names of their timers go. */
 function bySide(events: readonly JoinEvent[], a: number, b: number): number {
-  return events[a]!.side === events[b]!.side ? a - b : events[a]!.side === 'left' ? -1 : 1;
+  return events[a]!.side === events[b]!.side ? 0 : events[a]!.side === 'left' ? -1 : 1;
 }

@@ -24,6 +24,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   codec: ['core', 'processor/serde.ts'],
   changelog: ['core', 'codec'],
   processor: ['core', 'codec', 'changelog'],
+  joins: ['core', 'codec', 'processor'],
   // The main house.
   log: ['core', 'codec', 'changelog', 'processor'],
   threads: ['core', 'codec', 'changelog', 'processor'],
