@@ -8,6 +8,7 @@ import type { TopicDescription } from '../core/log-types.js';
 import { changelogTopic, transactionalId } from '../core/names.js';
 import type { LogTopics } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
+import { hasState } from '../processor/has-state.js';
 import type { ChangelogSpec, InputSpec, OutputSpec } from '../threads/protocol.js';
 import type { ResolvedOptions } from './options.js';
 
@@ -78,11 +79,6 @@ async function planStream(
     ? await ensureChangelog(options.group, stream, partitions, replicationFactor, environment)
     : undefined;
   return { ...loaded, inputs, partitions, outputs, deadLetters, changelog };
-}
-
-/** Whether the stream has state, hence a changelog and databases. */
-export function hasState(definition: AnyDefinition): boolean {
-  return Object.keys(definition.stores ?? {}).length > 0;
 }
 
 function checkConfig(stream: string, definition: AnyDefinition, config: unknown): void {

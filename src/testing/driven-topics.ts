@@ -5,6 +5,7 @@
 import { changelogTopic } from '../core/names.js';
 import type { LogClient } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
+import { hasState } from '../processor/has-state.js';
 import type { ActorSpec, OutputSpec } from '../threads/protocol.js';
 
 export const GROUP = 'test';
@@ -45,8 +46,7 @@ export async function prepareTopics(
     inputs: await Promise.all(inputs),
     outputs: await Promise.all(outputs),
     deadLetters: await Promise.all(dead),
-    changelog:
-      Object.keys(definition.stores ?? {}).length === 0 ? undefined : await changelog(client, partitions),
+    changelog: hasState(definition) ? await changelog(client, partitions) : undefined,
   };
 }
 
