@@ -28,6 +28,8 @@ for (const name of [
   '04-crash-and-recover',
   '06-dead-letters',
   '09-aircraft-sessions',
+  '10-joins',
+  '11-timers',
 ])
   await check(name, prints(name));
 await check('05-http-server', serves());
