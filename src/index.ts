@@ -29,6 +29,7 @@ export type {
   QueryContext,
   RecordOf,
 } from './processor/define-processor.js';
+export type { Schedule, ScheduleTimer, TimerOptions } from './processor/timers.js';
 export { keyValue, topic } from './processor/declarations.js';
 export type {
   Frozen,

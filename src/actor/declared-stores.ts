@@ -10,11 +10,15 @@ import {
 import { PartitaError } from '../core/errors.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import type { Serde } from '../processor/serde.js';
+import { timerFamily } from '../processor/timers.js';
 import type { WindowedDeclaration } from '../processor/windowed.js';
 import { traitsOf } from '../processor/serde.js';
 import { storesOf } from '../processor/tables.js';
 import { timestampedParameters } from '../processor/timestamped.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
+
+/** Kind of a timer among the forms of stores. */
+const TIMER = 'timer';
 
 /** @throws PartitaError INVALID_OPTIONS */
 export function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown {
@@ -28,8 +32,19 @@ export function parseConfig(definition: AnyDefinition, spec: ActorSpec): unknown
   }
 }
 
-/** What stands in the checkpoint record about the declared stores. */
+/** Timers are scheduled by the keys of the first input. */
+export function timerKeySerde(definition: AnyDefinition): Serde<unknown> {
+  return Object.values(definition.inputs)[0]!.key as Serde<unknown>;
+}
+
+/** What stands in the checkpoint record about the declared stores and timers. */
 export function storeForms(definition: AnyDefinition): CheckpointRecord['stores'] {
+  const timer = { kind: TIMER, key: traitsOf(timerKeySerde(definition)).name, value: 'json' };
+  const timers = Object.keys(definition.timers ?? {}).map((name) => [timerFamily(name), timer] as const);
+  return { ...formsOfStores(definition), ...Object.fromEntries(timers) };
+}
+
+function formsOfStores(definition: AnyDefinition): CheckpointRecord['stores'] {
   return Object.fromEntries(
     Object.entries(storesOf(definition)).map(([name, declared]) => {
       const { kind, key, value } = declared as unknown as {
@@ -80,7 +95,10 @@ export function checkStores(
     if (now === undefined)
       uplink.event({
         type: 'warning',
-        message: `The store ${name} of ${where} is not declared any more; its entries are kept.`,
+        message:
+          stored.kind === TIMER
+            ? `The timer ${name.slice(timerFamily('').length)} of ${where} is not declared any more; what was scheduled is kept, and does not fire.`
+            : `The store ${name} of ${where} is not declared any more; its entries are kept.`,
         details: { stream, store: name },
       });
     else if (

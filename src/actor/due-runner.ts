@@ -15,6 +15,8 @@ import type { OutputBatches } from './output-batches.js';
 
 /** Calls between two looks at the time. */
 const CALLS_PER_LOOK = 32;
+/** Calls after which the event loop gets its turn, also on a clock that stands still: timers may schedule timers for ever. */
+const CALLS_PER_RUN_MAX = 10_000;
 
 export interface DueRunnerOptions {
   readonly spec: ActorSpec;
@@ -34,8 +36,12 @@ export interface DueRunnerOptions {
 export class DueRunner {
   /** Calls that were made. */
   calls = 0;
+  /** Those of them that were timers. */
+  timers = 0;
   /** Calls that failed and were skipped. */
   skipped = 0;
+  /** Whether a call has returned a promise: then queries must not interleave. */
+  asyncCalls = false;
   readonly #options: DueRunnerOptions;
   readonly #sources: readonly DueSource[];
 
@@ -63,20 +69,27 @@ export class DueRunner {
   }
 
   /**
-   * Runs what is due until nothing is, or until `stop` says so between two calls.
+   * Runs what is due until nothing is, or until `stop` says so between two calls, or for so many calls that others must come
+   * in between.
    * @returns whether everything due is done; a promise only if a page had to be read or a handler is asynchronous
    */
   run(stop: () => boolean): boolean | Promise<boolean> {
+    return this.#run(stop, 0);
+  }
+
+  /** @param done calls of this run */
+  #run(stop: () => boolean, done: number): boolean | Promise<boolean> {
     const now = this.#options.now();
-    for (let calls = 1; ; calls++) {
+    for (let calls = done + 1; calls <= CALLS_PER_RUN_MAX; calls++) {
       const loading = this.#load(now);
-      if (loading !== undefined) return loading.then(() => this.run(stop));
+      if (loading !== undefined) return loading.then(() => this.#run(stop, calls));
       const source = this.#earliest(now);
       if (source === undefined) return true;
       const running = this.#runHead(source, now);
-      if (running !== undefined) return running.then(() => (stop() ? false : this.run(stop)));
+      if (running !== undefined) return running.then(() => (stop() ? false : this.#run(stop, calls)));
       if (calls % CALLS_PER_LOOK === 0 && stop()) return false;
     }
+    return false;
   }
 
   #load(now: number): Promise<void> | undefined {
@@ -129,6 +142,7 @@ export class DueRunner {
 
   async #finishAsync(source: DueSource, call: DueCall, result: Promise<unknown>, now: number): Promise<void> {
     const { state, contexts } = this.#options;
+    this.asyncCalls = true;
     try {
       await result;
       if (state.events.any) await contexts.tellUpdates(contexts.current.context);
@@ -146,6 +160,7 @@ export class DueRunner {
     if (state.failure !== undefined) throw state.failure;
     source.pop();
     this.calls++;
+    if (source.kind === 'timer') this.timers++;
     const telling = state.events.lates.length > 0 ? tellLates() : undefined;
     return telling ?? undefined;
   }

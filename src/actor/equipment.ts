@@ -9,7 +9,7 @@ import { EventClock, StateStore } from '../state/state-store.js';
 import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 import { Checkpoint } from './checkpoint.js';
-import { checkStores, storeForms } from './declared-stores.js';
+import { checkStores, storeForms, timerKeySerde } from './declared-stores.js';
 import { InputLane } from './input-lane.js';
 import { RecordProcessor } from './record-processor.js';
 import type { RecoveredState } from './state-recovery.js';
@@ -64,6 +64,7 @@ function storesOver(partition: StorePartition, options: EquipmentOptions, clock:
   const { spec, definition, cacheBytes } = options;
   return new StateStore({
     stores: storesOf(definition),
+    timers: { key: timerKeySerde(definition), handlers: definition.timers ?? {} },
     partition,
     clock,
     wallNow: () => options.clock.now(),

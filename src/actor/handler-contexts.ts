@@ -1,5 +1,5 @@
 /**
- * The contexts that handlers are given: stores, emit, config, and the scope that ends them. One context serves record after
+ * The contexts that handlers are given: stores, emit, schedule, config, and the scope that ends them. One context serves record after
  * record, until a handler is asynchronous: what such a handler left behind may still hold it, so it is not used again.
  * It also tells handlers what windowed stores have to say about the call under way.
  */
@@ -84,12 +84,14 @@ export class HandlerContexts {
     const { state, config, spec, signal, outputs } = this.#options;
     const scope = new RecordScope();
     const stores = state?.views(scope) ?? {};
+    const schedule = state?.schedules(scope) ?? {};
     const emit = outputs.emits(scope);
     const { partition } = spec.id;
     const { eventClock } = this.#options;
     const context = {
       stores,
       emit,
+      schedule,
       config,
       partition,
       signal,

@@ -185,9 +185,11 @@ export class PartitionActor implements ActorApi {
 
   stats(): Promise<ActorStats> {
     const processor = this.#processor;
+    const { due, dueByWallClock } = processor ?? {};
     return Promise.resolve({
       records: processor?.records ?? 0,
-      skipped: processor?.skipped ?? 0,
+      skipped: (processor?.skipped ?? 0) + (due?.skipped ?? 0) + (dueByWallClock?.skipped ?? 0),
+      timers: (due?.timers ?? 0) + (dueByWallClock?.timers ?? 0),
       checkpoints: this.#schedule.done,
       commands: this.#calls.commands,
       queries: this.#calls.queries,

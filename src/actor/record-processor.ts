@@ -48,8 +48,7 @@ export class RecordProcessor {
   readonly dueByWallClock: DueRunner | undefined;
   /** Events that missed a window. */
   late = 0;
-  /** Whether a handler has returned a promise: then queries must not interleave with records. */
-  asyncHandlers = false;
+  #asyncHandlers = false;
   readonly #options: RecordProcessorOptions;
   readonly #process: AnyDefinition['process'];
   readonly #decoders = new Map<string, InputDecoders>();
@@ -112,6 +111,11 @@ export class RecordProcessor {
       clock,
       tellLates: () => this.#tellLates(contexts, outputs, undefined),
     });
+  }
+
+  /** Whether a handler has returned a promise: then queries must not interleave with what is processed. */
+  get asyncHandlers(): boolean {
+    return this.#asyncHandlers || this.due?.asyncCalls === true || this.dueByWallClock?.asyncCalls === true;
   }
 
   /** Processes the record at the lane's head and advances the lane. Rejects or throws only what ends the actor. */
@@ -229,7 +233,7 @@ export class RecordProcessor {
   }
 
   async #finishAsync(lane: InputLane, result: Promise<unknown>, clockBefore: number): Promise<void> {
-    this.asyncHandlers = true;
+    this.#asyncHandlers = true;
     try {
       await result;
       if (this.#events?.any === true) await this.#contexts.tellUpdates(this.#contexts.current.context);
@@ -338,7 +342,7 @@ export class RecordProcessor {
 
   /** Once a handler has been asynchronous, what one left behind could run during a later record. */
   #endContext(scope: RecordScope): void {
-    if (this.asyncHandlers) this.#contexts.renew();
+    if (this.#asyncHandlers) this.#contexts.renew();
     else scope.open = false;
   }
 

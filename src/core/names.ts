@@ -1,4 +1,4 @@
-/** Names of groups, streams and stores, and the names in the log and on disk that are derived (semantics.md 1). */
+/** Names of groups, streams, stores and timers, and the names in the log and on disk that are derived (semantics.md 1). */
 import { PartitaError } from './errors.js';
 
 const NAME = /^[A-Za-z0-9._-]{1,80}$/;
@@ -6,7 +6,7 @@ const NAME = /^[A-Za-z0-9._-]{1,80}$/;
 const LOG_NAME_LENGTH_MAX = 249;
 
 /** @throws PartitaError INVALID_NAME */
-export function checkName(what: 'group' | 'stream' | 'store' | 'instance', name: string): string {
+export function checkName(what: 'group' | 'stream' | 'store' | 'timer' | 'instance', name: string): string {
   if (!NAME.test(name) || name === '.' || name === '..' || name.includes('--'))
     throw new PartitaError(
       'INVALID_NAME',

@@ -8,7 +8,8 @@ import type { TopicDescription } from '../core/log-types.js';
 import { changelogTopic, transactionalId } from '../core/names.js';
 import type { LogTopics } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { isTable, storesOf } from '../processor/tables.js';
+import { isTable } from '../processor/tables.js';
+import { hasState } from '../processor/has-state.js';
 import type { ChangelogSpec, InputSpec, OutputSpec } from '../threads/protocol.js';
 import type { ResolvedOptions } from './options.js';
 
@@ -79,11 +80,6 @@ async function planStream(
     ? await ensureChangelog(options.group, stream, partitions, replicationFactor, environment)
     : undefined;
   return { ...loaded, inputs, partitions, outputs, deadLetters, changelog };
-}
-
-/** Whether the stream has state, hence a changelog and databases. */
-export function hasState(definition: AnyDefinition): boolean {
-  return Object.keys(storesOf(definition)).length > 0;
 }
 
 function checkConfig(stream: string, definition: AnyDefinition, config: unknown): void {

@@ -7,6 +7,7 @@ import { PartitaError } from '../core/errors.js';
 import { checkName } from '../core/names.js';
 import type { AnyTopic, StoreDeclaration, Stores, Topic, Topics } from './declarations.js';
 import { isTable, type Table, type TablesOf } from './tables.js';
+import { checkTimers, type Schedule, type ScheduleAny } from './timers.js';
 import type { LateEvent, WindowedDeclaration, WindowResult } from './windowed.js';
 
 /** The headers of a record, decoded when iterated. */
@@ -47,9 +48,11 @@ export type Emit<O> = {
 };
 
 /** What `process` and commands may do; valid until they end, then RECORD_CLOSED. */
-export interface Context<O, S, C> {
+export interface Context<O, S, C, H = {}> {
   readonly stores: { readonly [N in keyof S]: S[N] extends StoreDeclaration<infer RW, any> ? RW : never };
   readonly emit: Emit<O>;
+  /** Timers by name: `schedule.name(key, atMs, payload, { clock })`, `schedule.name.cancel(key, atMs, { clock })`. */
+  readonly schedule: H;
   readonly config: C;
   readonly partition: number;
   /** The partition's clock: the largest event time processed, that of this record included, in ms; -1: none yet. */
@@ -91,7 +94,7 @@ type OutputsOf<O, K, R> = {
 }[keyof O];
 
 /** The declaration as users pass it. */
-export interface ProcessorDefinition<I, O, S, C, Q, M> {
+export interface ProcessorDefinition<I, O, S, C, Q, M, T = {}> {
   /** Parses `config` of `processorAt` in each thread; zod schemas fit. */
   readonly config?: { parse(input: unknown): C };
   readonly inputs: I;
@@ -101,7 +104,10 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
   init?(
     context: Pick<Context<O, S & TablesOf<I>, C>, 'config' | 'partition' | 'signal'>,
   ): void | Promise<void>;
-  process(record: RecordOf<I>, context: Context<O, S & TablesOf<I>, C>): void | Promise<void>;
+  process(
+    record: RecordOf<I>,
+    context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
+  ): void | Promise<void>;
   /** Default `fail`. Sees the handler's own errors and serde errors only. */
   readonly onError?: ErrorPolicy;
   /**
@@ -112,7 +118,10 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
     [
       N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
     ]?: S[N] extends WindowedDeclaration<infer K, any, infer R>
-      ? | ((window: WindowResult<K, R>, context: Context<O, S & TablesOf<I>, C>) => void | Promise<void>)
+      ? | ((
+            window: WindowResult<K, R>,
+            context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
+          ) => void | Promise<void>)
         | OutputsOf<O, K, R>
       : never;
   };
@@ -121,13 +130,36 @@ export interface ProcessorDefinition<I, O, S, C, Q, M> {
     [
       N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
     ]?: S[N] extends WindowedDeclaration<infer K, infer V, any>
-      ? (late: LateEvent<K, V>, context: Context<O, S & TablesOf<I>, C>) => void | Promise<void>
+      ? (
+          late: LateEvent<K, V>,
+          context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
+        ) => void | Promise<void>
       : never;
   };
+  /**
+   * Functions that handlers schedule, by name: `name(context, key, payload)`. Declare them above the handlers that schedule
+   * them: TypeScript infers the types of `schedule` from what it has read so far.
+   */
+  readonly timers?: T &
+    Record<
+      string,
+      (
+        context: Context<O, S & TablesOf<I>, C, ScheduleAny<KeyOf<I>>>,
+        key: KeyOf<I>,
+        payload: never,
+      ) => void | Promise<void>
+    >;
   readonly queries?: Q &
     Record<string, (context: QueryContext<S & TablesOf<I>, C>, key: KeyOf<I>, ...args: never) => unknown>;
   readonly commands?: M &
-    Record<string, (context: Context<O, S & TablesOf<I>, C>, key: KeyOf<I>, ...args: never) => unknown>;
+    Record<
+      string,
+      (
+        context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
+        key: KeyOf<I>,
+        ...args: never
+      ) => unknown
+    >;
 }
 
 declare const PARTS: unique symbol;
@@ -141,6 +173,9 @@ export interface Processor<I, C, Q, M> {
 /** A handler of `windows` or `onLate` without its types. */
 export type WindowHandler = (window: any, context: any) => void | Promise<void>;
 
+/** A timer without its types. */
+export type TimerHandler = (context: any, key: any, payload: any) => void | Promise<void>;
+
 /** The definition without its types: what the runtime works with. */
 export interface AnyDefinition {
   readonly config?: { parse(input: unknown): unknown };
@@ -152,6 +187,7 @@ export interface AnyDefinition {
   readonly onError?: ErrorPolicy;
   readonly windows?: Readonly<Record<string, WindowHandler | string>>;
   readonly onLate?: Readonly<Record<string, WindowHandler>>;
+  readonly timers?: Readonly<Record<string, TimerHandler>>;
   readonly queries?: Readonly<Record<string, (context: any, key: any, ...args: any[]) => unknown>>;
   readonly commands?: Readonly<Record<string, (context: any, key: any, ...args: any[]) => unknown>>;
 }
@@ -173,7 +209,8 @@ export function defineProcessor<
   C = undefined,
   Q = {},
   M = {},
->(definition: ProcessorDefinition<I, O, S, C, Q, M>): Processor<I, C, Q, M> {
+  T = {},
+>(definition: ProcessorDefinition<I, O, S, C, Q, M, T>): Processor<I, C, Q, M> {
   const checked = definition as unknown as AnyDefinition;
   checkDefinition(checked);
   return { definition: checked };
@@ -205,6 +242,7 @@ function checkDefinition(definition: AnyDefinition): void {
       bad(`The store ${name} is not a declaration.`);
   }
   checkWindowHandlers(definition, bad);
+  checkTimers(definition.timers ?? {});
 }
 
 function checkTable(side: string, name: string, stores: Stores, bad: (why: string) => never): void {

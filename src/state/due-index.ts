@@ -38,7 +38,7 @@ export class DueIndex {
   #taken: IndexEntry | undefined;
   /** What was taken has been inserted again. */
   #isKept = false;
-  /** What the last cut left to the engine: a rollback of the record that caused it must not lose it. */
+  /** What cuts since the last freeze left to the engine: a rollback of the record that caused one must not lose it. */
   #cutOff: readonly IndexEntry[] = [];
   /** Pages that were read, for tests and benchmarks. */
   pages = 0;
@@ -105,17 +105,25 @@ export class DueIndex {
       if (taken !== undefined) taken.stored = false;
       return;
     }
-    this.#front.removeFirst();
+    // Its call may have made something due that comes before it.
+    if (taken === undefined || taken === this.#front.first) this.#front.removeFirst();
+    else this.#front.remove(taken);
   }
 
-  /** Before a freeze: gives every current entry of the front its row. */
+  /** Before a freeze, hence between two calls: gives every current entry of the front its row, and forgets the others. */
   prepare(): void {
     this.#cutOff = [];
-    for (const entry of this.#front) this.#store(entry);
+    const kept: IndexEntry[] = [];
+    for (const entry of this.#front) {
+      this.#store(entry);
+      if (entry.stored) kept.push(entry);
+    }
+    if (kept.length < this.#front.size) this.#front.fill(kept);
   }
 
   /** The live layer was rolled back: rows that a cut wrote in it are written again. */
   rolledBack(): void {
+    if (this.#taken !== undefined) this.#putBack(this.#taken);
     for (const entry of this.#cutOff) {
       entry.stored = false;
       this.#store(entry);
@@ -130,6 +138,18 @@ export class DueIndex {
     this.#horizon = NOWHERE;
   }
 
+  /** The call of what was taken was rolled back: what lies before it came from that call, and it is the head again. */
+  #putBack(taken: IndexEntry): void {
+    const { atMs, key } = taken;
+    if (this.#front.find(atMs, key) === taken) {
+      while (this.#front.first !== taken) this.#front.removeFirst();
+      return;
+    }
+    // So much came before it that it was cut off with all that follows, which has its rows again below.
+    this.#front.fill([taken]);
+    this.#horizon = { atMs, key };
+  }
+
   #store(entry: IndexEntry): void {
     if (entry.stored || !this.#isCurrent(entry.atMs, entry.key)) return;
     this.#rows.set(timeText(entry.atMs) + entry.key, true);
@@ -138,8 +158,10 @@ export class DueIndex {
 
   /** The later half goes to the engine; the front ends before it. */
   #cut(): void {
-    this.#cutOff = this.#front.cut(FRONT_MAX / 2);
-    for (const entry of this.#cutOff) this.#store(entry);
+    const cutOff = this.#front.cut(FRONT_MAX / 2);
+    for (const entry of cutOff) this.#store(entry);
+    // One record may cause several cuts.
+    this.#cutOff = this.#cutOff.concat(cutOff);
     const { atMs, key } = this.#front.last!;
     this.#horizon = { atMs, key };
   }

@@ -61,6 +61,21 @@ export class SortedFront<E extends DueHead> {
     else this.#runs[0]!.length = 0;
   }
 
+  /** Forgets an entry, wherever it is. */
+  remove(entry: E): void {
+    const index = this.#runOf(entry.atMs, entry.key);
+    const run = this.#runs[index]!;
+    const at = this.#position(run, entry.atMs, entry.key);
+    if (run[at] !== entry) return;
+    if (index === 0 && at === this.#start) {
+      this.removeFirst();
+      return;
+    }
+    this.#size--;
+    run.splice(at, 1);
+    if (run.length === 0) this.#runs.splice(index, 1);
+  }
+
   /** Takes off what comes after the first `keep` entries, rounded up to a whole run. */
   cut(keep: number): E[] {
     let kept = this.#runs[0]!.length - this.#start;

@@ -15,6 +15,7 @@ import { StateLayers } from './state-layers.js';
 import type { StatePartition } from './state-partition.js';
 import type { StateTransaction } from './state-transaction.js';
 import { declaredTimestamped } from './timestamped/timestamped-view.js';
+import { TimerStore, type TimersDeclaration } from './timers/timer-store.js';
 import { WindowEvents } from './window-events.js';
 import { declaredWindowed } from './windowed/windowed-view.js';
 
@@ -23,6 +24,8 @@ export type { FrozenLayer, StatePartition, StateTransaction };
 
 export interface StateStoreOptions {
   readonly stores: Stores;
+  /** @default none */
+  readonly timers?: TimersDeclaration;
   readonly partition: StatePartition;
   /** Bound of the estimated bytes of clean entries; dirty and frozen ones are kept beyond it. */
   readonly cacheBytes: number;
@@ -51,6 +54,7 @@ export class StateStore {
   readonly #layers: StateLayers;
   readonly #what: string;
   readonly #stores: readonly (readonly [name: string, store: DeclaredStore])[];
+  readonly #timers: readonly TimerStore[];
   /** What windowed stores have to tell handlers about the record under way. */
   readonly events = new WindowEvents();
   /** Everything that comes due with time. */
@@ -64,6 +68,8 @@ export class StateStore {
     this.#what = `${options.stream}-${String(options.partitionNumber)}`;
     this.#layers = new StateLayers(this.#what, options.cacheBytes);
     const { partition, maxRecordBytes, clock = new EventClock(-1), wallNow = () => 0 } = options;
+    const { events } = this;
+    const parts = { layers: this.#layers, partition, maxRecordBytes, clock, wallNow, events };
     this.#stores = Object.entries(options.stores).map(([name, declaration]) => {
       const make = KINDS[declaration.kind];
       if (make === undefined)
@@ -71,20 +77,28 @@ export class StateStore {
           'INVALID_PROCESSOR',
           `The store ${name} of the stream ${options.stream} is of kind ${declaration.kind}, which this version can't run.`,
         );
-      const { events } = this;
-      return [
-        name,
-        make(declaration, { name, layers: this.#layers, partition, maxRecordBytes, clock, wallNow, events }),
-      ];
+      return [name, make(declaration, { ...parts, name })];
     });
+    const { timers } = options;
+    this.#timers =
+      timers === undefined
+        ? []
+        : Object.keys(timers.handlers).map((name) => new TimerStore(name, timers, parts));
     this.#clock = clock;
     this.idle = this.#stores.flatMap(([, { idle }]) => idle ?? []);
-    this.sources = this.#stores.flatMap(([, store]) => store.sources);
+    this.sources = [...this.#stores.map(([, store]) => store), ...this.#timers].flatMap(
+      ({ sources }) => sources,
+    );
   }
 
   /** Stores by name, as handlers see them while `scope` is open. */
   views(scope: RecordScope): Readonly<Record<string, unknown>> {
     return Object.freeze(Object.fromEntries(this.#stores.map(([name, store]) => [name, store.view(scope)])));
+  }
+
+  /** What schedules and cancels each timer while `scope` is open, by name. */
+  schedules(scope: RecordScope): Readonly<Record<string, unknown>> {
+    return Object.freeze(Object.fromEntries(this.#timers.map((timer) => [timer.name, timer.view(scope)])));
   }
 
   /** Stores by name, as queries see them while `scope` is open: `latest` through the live layer, `committed` below it. */
@@ -142,6 +156,7 @@ export class StateStore {
   /** live → frozen, at once; a fresh live transaction begins. @throws PartitaError ILLEGAL_STATE if one is frozen already */
   freeze(): FrozenLayer {
     for (const [, store] of this.#stores) store.prepare?.();
+    for (const timer of this.#timers) timer.prepare();
     this.#clock.frozenMs = this.#clock.ms;
     return new FrozenLayer(this.#layers, this.#layers.freeze());
   }
@@ -155,6 +170,7 @@ export class StateStore {
       });
     });
     for (const [, store] of this.#stores) store.clear();
+    for (const timer of this.#timers) timer.clear();
     this.#layers.cache.clear();
   }
 

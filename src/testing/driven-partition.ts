@@ -18,7 +18,7 @@ import { DirectUplink } from './direct-uplink.js';
 
 /** Bytes of one chunk at most, but at least one batch. */
 const CHUNK_BYTES = 256 * 1024;
-/** Turns of the event loop after which a failed actor has told why. */
+/** Turns of the event loop after which what waits for nothing else has ended, and a failed actor has told why. */
 const TURNS = 20;
 /** Rounds of fetches in one drain. */
 const ROUNDS_MAX = 1_000_000;
@@ -99,12 +99,13 @@ export class DrivenPartition {
         }
       }
       const done = await Promise.all(underWay);
+      // What the last record made due may take a few turns more.
+      await turns();
       this.#throwFailure();
       if (done.some(({ accepted }) => !accepted)) throw this.#ended();
     } catch (error) {
       // The report of a failure comes when the actor has released its database.
-      for (let turn = 0; turn < TURNS && this.#failure === undefined; turn++)
-        await new Promise((resolve) => setImmediate(resolve));
+      await turns();
       this.#throwFailure();
       throw error;
     }
@@ -151,4 +152,8 @@ export class DrivenPartition {
 
 function seen(bounds: PartitionBounds): { readonly lastStable: number; readonly highWatermark: number } {
   return { lastStable: bounds.lastStable, highWatermark: bounds.end };
+}
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -5,7 +5,8 @@
 import { changelogTopic } from '../core/names.js';
 import type { LogClient } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { isTable, storesOf } from '../processor/tables.js';
+import { isTable } from '../processor/tables.js';
+import { hasState } from '../processor/has-state.js';
 import type { ActorSpec, OutputSpec } from '../threads/protocol.js';
 
 export const GROUP = 'test';
@@ -46,8 +47,7 @@ export async function prepareTopics(
     inputs: await Promise.all(inputs),
     outputs: await Promise.all(outputs),
     deadLetters: await Promise.all(dead),
-    changelog:
-      Object.keys(storesOf(definition)).length === 0 ? undefined : await changelog(client, partitions),
+    changelog: hasState(definition) ? await changelog(client, partitions) : undefined,
   };
 }
 

@@ -206,7 +206,10 @@ export interface ActorApi {
 
 export interface ActorStats {
   readonly records: number;
+  /** Records, timers and closings of windows that their error policy left out. */
   readonly skipped: number;
+  /** Timers that have fired. */
+  readonly timers: number;
   readonly checkpoints: number;
   readonly commands: number;
   readonly queries: number;

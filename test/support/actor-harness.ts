@@ -10,6 +10,7 @@ import { EmbeddedLog, type EmbeddedLogOptions } from '../../src/log/embedded/emb
 import type { GroupSession, LogClient, OwnershipAnswer } from '../../src/log/log-client.js';
 import { PartitionUplink } from '../../src/manager/actor-uplink.js';
 import type { AnyDefinition } from '../../src/processor/define-processor.js';
+import { hasState } from '../../src/processor/has-state.js';
 import type {
   ActorEvent,
   ActorOptions,
@@ -93,12 +94,12 @@ export class ActorHarness {
     const log = await EmbeddedLog.open(given.log);
     const client = await log.connect({ clientId: 'harness' });
     const harness = new ActorHarness(log, client, given);
-    const { inputs, outputs = {}, stores = {} } = given.definition;
+    const { inputs, outputs = {} } = given.definition;
     for (const [name, input] of Object.entries(inputs))
       await harness.#create(input.name ?? name, 1, given.inputConfigs);
     for (const [name, output] of Object.entries(outputs))
       await harness.#create(output.name ?? name, given.outputPartitions ?? 2, given.outputConfigs);
-    if (Object.keys(stores).length > 0)
+    if (hasState(given.definition))
       await harness.#create(CHANGELOG, 1, {
         'cleanup.policy': 'compact',
         'message.timestamp.type': 'LogAppendTime',
