@@ -22,7 +22,13 @@ await check('08-hourly-delays', hourly('--engine', 'memory'));
 const resumed = ['--state', join(scratch, 'hourly'), '--engine', 'rocksdb'];
 await check('08-hourly-delays', stops('08-hourly-delays', [...resumed, '--stop-after', '150000']));
 await check('08-hourly-delays', hourly(...resumed));
-for (const name of ['02-word-count', '03-commands-and-queries', '04-crash-and-recover', '06-dead-letters'])
+for (const name of [
+  '02-word-count',
+  '03-commands-and-queries',
+  '04-crash-and-recover',
+  '06-dead-letters',
+  '09-aircraft-sessions',
+])
   await check(name, prints(name));
 await check('05-http-server', serves());
 await onKafka();

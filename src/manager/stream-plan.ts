@@ -8,8 +8,8 @@ import type { TopicDescription } from '../core/log-types.js';
 import { changelogTopic, transactionalId } from '../core/names.js';
 import type { LogTopics } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { isTable } from '../processor/tables.js';
 import { hasState } from '../processor/has-state.js';
+import { isTable } from '../processor/tables.js';
 import type { ChangelogSpec, InputSpec, OutputSpec } from '../threads/protocol.js';
 import type { ResolvedOptions } from './options.js';
 

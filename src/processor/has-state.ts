@@ -1,8 +1,7 @@
-/** Which processors have state, and hence a changelog and databases. */
+/** Whether a processor has state: then its stream has a changelog, and each of its actors a database. */
 import type { AnyDefinition } from './define-processor.js';
 import { storesOf } from './tables.js';
 
-/** Whether there is anything that outlives a record: stores, tables or timers. */
 export function hasState(definition: AnyDefinition): boolean {
-  return Object.keys({ ...storesOf(definition), ...definition.timers }).length > 0;
+  return Object.keys(storesOf(definition)).length > 0 || Object.keys(definition.timers ?? {}).length > 0;
 }

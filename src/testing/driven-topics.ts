@@ -5,8 +5,8 @@
 import { changelogTopic } from '../core/names.js';
 import type { LogClient } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
-import { isTable } from '../processor/tables.js';
 import { hasState } from '../processor/has-state.js';
+import { isTable } from '../processor/tables.js';
 import type { ActorSpec, OutputSpec } from '../threads/protocol.js';
 
 export const GROUP = 'test';
