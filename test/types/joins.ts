@@ -75,7 +75,7 @@ streamJoin({
   },
 });
 
-streamJoin({
+const outer = streamJoin({
   name: 'outer',
   key: string(),
   left: json<Order>(),
@@ -83,8 +83,9 @@ streamJoin({
   beforeMs: 0,
   afterMs: 10,
   type: 'outer',
-  onJoined: ({ left }) => {
+  onJoined: ({ key, left, right }, { emit }: Emits) => {
     expectTypeOf(left).toEqualTypeOf<Order | Frozen<Order> | undefined>();
+    emit.paid(key, { order: left?.id ?? '', amount: right?.amount ?? 0 });
   },
 });
 
@@ -106,10 +107,18 @@ const joining = defineProcessor({
   stores: {
     ...inner.stores,
     ...asOf.stores,
+    ...outer.stores,
     owners: timestamped({ key: string(), value: json<Product>(), graceMs: 5 }),
+  },
+  timers: {
+    ...outer.timers,
+    remind: ({ stores }, key) => {
+      stores.owners.getAsOf(key, 5);
+    },
   },
   process(record, context) {
     const { stores } = context;
+    context.schedule.remind(record.key, record.timestamp);
     expectTypeOf(record.input).toEqualTypeOf<'orders' | 'payments'>();
     expectTypeOf(stores.products.get('a')).toEqualTypeOf<{ readonly tags: readonly string[] } | undefined>();
     // @ts-expect-error handlers only read tables
@@ -117,6 +126,7 @@ const joining = defineProcessor({
     expectTypeOf(context.watermark).toEqualTypeOf<number>();
     if (record.input === 'orders') {
       inner.left(record, context);
+      outer.left(record, context);
       asOf.left(record, context);
       // @ts-expect-error an order is no payment
       inner.right(record, context);
