@@ -24,6 +24,7 @@ import {
   timersModel,
   type TimerEvent,
   type TimerOp,
+  type TimerOutcome,
   type TimerPayload,
   type WallOp,
 } from '../support/timers-model.js';
@@ -133,9 +134,9 @@ function randomOps(depth: number): fc.Arbitrary<readonly TimerOp[]> {
   const op = fc.record<TimerOp>({
     do: fc.constantFrom('schedule', 'schedule', 'schedule', 'cancel'),
     timer: fc.constantFrom('a', 'b'),
-    key: fc.constantFrom(...KEYS.slice(0, 5)),
+    key: fc.constantFrom(...KEYS.slice(0, 3)),
     afterMs: fc.oneof(
-      { weight: 8, arbitrary: fc.integer({ min: 0, max: 12 }) },
+      { weight: 8, arbitrary: fc.integer({ min: 0, max: 40 }) },
       { weight: 2, arbitrary: fc.integer({ min: -12, max: 0 }) },
       few(400, 2),
     ),
@@ -171,10 +172,17 @@ async function interrupt(driver: Driver, how: Interruption): Promise<void> {
   await driver.restart({ wipe: how === 'crashAndWipe' });
 }
 
-async function told(driver: Driver): Promise<{ told: string[]; wall: string[] }> {
+async function outcome(driver: Driver): Promise<TimerOutcome> {
   const texts = async (output: string) =>
     (await driver.outputs<string, string>(output)).map(({ value }) => value);
-  return { told: await texts('told'), wall: (await texts('wall')).sort() };
+  const rows = new Set<string>();
+  for await (const { key, value } of driver.log.read('changelog__test--processor')) {
+    const text = Buffer.from(key!).toString('latin1');
+    if (value === null) rows.delete(text);
+    else if (text.includes('$timer')) rows.add(text);
+  }
+  // A row and its place in the index.
+  return { told: await texts('told'), wall: (await texts('wall')).sort(), left: rows.size / 2 };
 }
 
 async function run(history: Steps, cacheBytes: number): Promise<void> {
@@ -215,13 +223,13 @@ async function run(history: Steps, cacheBytes: number): Promise<void> {
   });
   const end: TimerEvent = { timestamp: FAR_FUTURE_MS, ops: [], wall: [], fail: false };
   const expected = timersModel([...events, end], COMMAND_MS);
-  assert.deepEqual(await told(driver), expected);
+  assert.deepEqual(await outcome(driver), expected);
   // All of it is done with: a rebuilt actor finds nothing more to fire.
   await driver.restart({ wipe: true });
   await driver.advance(10_000);
   await driver.drain();
   await driver.checkpoint();
-  assert.deepEqual(await told(driver), expected);
+  assert.deepEqual(await outcome(driver), expected);
   assert.equal((await driver.stats())[0]!.timers, 0);
 }
 

@@ -8,7 +8,7 @@ export interface TimerOp {
   readonly do: 'schedule' | 'cancel';
   readonly timer: 'a' | 'b';
   readonly key: string;
-  /** After the time of the record, or of the timer that does it; never below zero. */
+  /** After the time of the record, or of the timer that does it; see `timeOf`. */
   readonly afterMs: number;
   readonly fail: boolean;
   readonly then: readonly TimerOp[];
@@ -43,11 +43,16 @@ export interface TimerOutcome {
   readonly told: readonly string[];
   /** What fired by wall-clock, sorted, and what came of it. */
   readonly wall: readonly string[];
+  /** Event timers that are still to come. */
+  readonly left: number;
 }
 
+/** On a grid, so that the same timers are scheduled and cancelled again and again. */
 export function timeOf(base: number, { afterMs }: { readonly afterMs: number }): number {
-  return Math.max(0, base + afterMs);
+  return Math.max(0, Math.ceil((base + afterMs) / GRID_MS) * GRID_MS);
 }
+
+const GRID_MS = 8;
 
 export function firedText(timer: string, key: string, atMs: number, id: string): string {
   return JSON.stringify([timer, key, atMs, id]);
@@ -103,7 +108,7 @@ export function timersModel(events: readonly TimerEvent[], baseOfCommands: numbe
     });
     fireWhatIsDue();
   });
-  return { told, wall: wall.sort() };
+  return { told, wall: wall.sort(), left: scheduled.length };
 }
 
 function inOrder(a: Scheduled, b: Scheduled): number {
