@@ -17,8 +17,8 @@ const FRONT_MAX = 16_384;
 const PAGE = 2_048;
 
 interface IndexEntry extends DueHead {
-  /** There is a row for it. */
-  stored: boolean;
+  /** Whether there is a row for it. Perhaps: it was deleted, which may be rolled back. */
+  row: 'there' | 'perhaps' | 'none';
 }
 
 /** Where the front ends: everything up to here is in it. */
@@ -66,16 +66,16 @@ export class DueIndex {
       if (there === this.#taken) this.#isKept = true;
       return;
     }
-    this.#front.insert({ atMs, key, stored: false });
+    this.#front.insert({ atMs, key, row: 'none' });
     if (this.#front.size > FRONT_MAX) this.#cut();
   }
 
   /** It is not due at that time any more. What remains of it in memory is found out when it is taken. */
   remove(atMs: number, key: string): void {
     const there = isAfter(atMs, key, this.#horizon) ? undefined : this.#front.find(atMs, key);
-    if (there?.stored !== false) this.#rows.delete(timeText(atMs) + key);
+    if (there?.row !== 'none') this.#rows.delete(timeText(atMs) + key);
     // It may be inserted again, and must then get its row again.
-    if (there !== undefined) there.stored = false;
+    if (there?.row === 'there') there.row = 'perhaps';
   }
 
   /** Makes `head(untilMs)` exact; `undefined`: it is. */
@@ -94,7 +94,7 @@ export class DueIndex {
     const entry = this.#front.first!;
     this.#taken = entry;
     this.#isKept = false;
-    if (entry.stored) this.#rows.delete(timeText(entry.atMs) + entry.key);
+    if (entry.row !== 'none') this.#rows.delete(timeText(entry.atMs) + entry.key);
   }
 
   /** Forgets the head that was taken, unless it is due again at the same time. */
@@ -102,7 +102,7 @@ export class DueIndex {
     const taken = this.#taken;
     this.#taken = undefined;
     if (this.#isKept) {
-      if (taken !== undefined) taken.stored = false;
+      if (taken?.row === 'there') taken.row = 'perhaps';
       return;
     }
     // Its call may have made something due that comes before it.
@@ -116,7 +116,7 @@ export class DueIndex {
     const kept: IndexEntry[] = [];
     for (const entry of this.#front) {
       this.#store(entry);
-      if (entry.stored) kept.push(entry);
+      if (entry.row === 'there') kept.push(entry);
     }
     if (kept.length < this.#front.size) this.#front.fill(kept);
   }
@@ -125,7 +125,7 @@ export class DueIndex {
   rolledBack(): void {
     if (this.#taken !== undefined) this.#putBack(this.#taken);
     for (const entry of this.#cutOff) {
-      entry.stored = false;
+      entry.row = 'perhaps';
       this.#store(entry);
     }
     this.#cutOff = [];
@@ -151,9 +151,9 @@ export class DueIndex {
   }
 
   #store(entry: IndexEntry): void {
-    if (entry.stored || !this.#isCurrent(entry.atMs, entry.key)) return;
+    if (entry.row === 'there' || !this.#isCurrent(entry.atMs, entry.key)) return;
     this.#rows.set(timeText(entry.atMs) + entry.key, true);
-    entry.stored = true;
+    entry.row = 'there';
   }
 
   /** The later half goes to the engine; the front ends before it. */
@@ -177,7 +177,7 @@ export class DueIndex {
         const text = row as string;
         // The horizon itself was in the front before.
         if (text === from && this.#horizon !== NOWHERE) continue;
-        found.push({ atMs: timeOfText(text), key: text.slice(8), stored: true });
+        found.push({ atMs: timeOfText(text), key: text.slice(8), row: 'there' });
       }
     } finally {
       scope.open = false;
