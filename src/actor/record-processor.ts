@@ -60,6 +60,7 @@ export class RecordProcessor {
   readonly #events: WindowEvents | undefined;
   readonly #contexts: HandlerContexts;
   readonly #errors: ErrorHandling;
+  #hasWarnedOfNullKeys = false;
 
   constructor(options: RecordProcessorOptions) {
     this.#options = options;
@@ -251,11 +252,24 @@ export class RecordProcessor {
     const { state } = this.#options;
     if (state !== undefined) this.#checkState(state);
     this.records++;
+    if (this.#events !== undefined && this.#events.nullKeys > 0) this.#warnOfNullKeys(lane);
     if (this.#events?.any === true)
       return this.#tellLates(this.#contexts, this.outputs, lane).then(() => {
         lane.advance();
       });
     lane.advance();
+  }
+
+  /** Once for all of them. */
+  #warnOfNullKeys(lane: InputLane): void {
+    if (this.#hasWarnedOfNullKeys) return;
+    this.#hasWarnedOfNullKeys = true;
+    const { id } = this.#options.spec;
+    this.#options.uplink.event({
+      type: 'warning',
+      message: `A value of ${id.stream}-${String(id.partition)} was added to a window under a null key, and is skipped, as all of them will be.`,
+      details: { ...id, topic: lane.spec.topic, offset: lane.reader.offset },
+    });
   }
 
   /** Each call under its own savepoint; what one adds late in turn is told too, up to a bound. */

@@ -14,7 +14,7 @@ import { isAfter, SortedFront } from './sorted-front.js';
 /** Entries held in memory at most; beyond, the later half is left to the engine. */
 const FRONT_MAX = 16_384;
 /** Entries that are read at once. */
-const PAGE = 2_048;
+const PAGE = 8_192;
 
 interface IndexEntry extends DueHead {
   /** Whether there is a row for it. Perhaps: it was deleted, which may be rolled back. */
@@ -66,8 +66,13 @@ export class DueIndex {
       if (there === this.#taken) this.#isKept = true;
       return;
     }
+    // Before the insert: the row that the new entry speaks of is not written yet.
+    if (this.#front.size >= FRONT_MAX) {
+      this.#cut();
+      this.insert(atMs, key);
+      return;
+    }
     this.#front.insert({ atMs, key, row: 'none' });
-    if (this.#front.size > FRONT_MAX) this.#cut();
   }
 
   /** It is not due at that time any more. What remains of it in memory is found out when it is taken. */

@@ -99,8 +99,7 @@ export class DrivenPartition {
         }
       }
       const done = await Promise.all(underWay);
-      // What the last record made due may take a few turns more.
-      await turns();
+      await this.#whenNothingIsDue(running.actor);
       this.#throwFailure();
       if (done.some(({ accepted }) => !accepted)) throw this.#ended();
     } catch (error) {
@@ -126,6 +125,14 @@ export class DrivenPartition {
     this.#running = undefined;
     await running?.actor.close({ commit: true, budgetMs });
     await running?.uplink.close();
+  }
+
+  /** What the last record made due comes after it, in as many turns as it takes. */
+  async #whenNothingIsDue(actor: ActorApi): Promise<void> {
+    for (let round = 0; round < ROUNDS_MAX && this.#failure === undefined; round++) {
+      await turns();
+      if (!(await actor.stats()).isDue) return;
+    }
   }
 
   #read(running: Running, topic: string) {

@@ -210,6 +210,12 @@ export interface ActorStats {
   readonly skipped: number;
   /** Timers that have fired. */
   readonly timers: number;
+  /** Events that missed a window which had closed before they came. */
+  readonly late: number;
+  /** Values that windowed stores skipped for their null key. */
+  readonly nullKeys: number;
+  /** Timers or closings are due and have not all been called yet. */
+  readonly isDue: boolean;
   readonly checkpoints: number;
   readonly commands: number;
   readonly queries: number;
