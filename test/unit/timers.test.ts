@@ -291,6 +291,29 @@ test('what fired is undone with what was not committed, and then fires once more
   assert.deepEqual((await outputs(driver)).slice(3), ['record 30', 'a k @30']);
 });
 
+test('a timer that was cancelled leaves nothing behind, however far away it was', async () => {
+  await using driver = await start();
+  const far: readonly Step[] = [
+    { timer: 'a', at: 1e15 },
+    { timer: 'b', at: 1e15, clock: 'wall' },
+  ];
+  await order(driver, 10, far);
+  const rows = async (): Promise<number> => {
+    await driver.checkpoint();
+    const found = new Map<string, boolean>();
+    for await (const { key, value } of driver.log.read('changelog__test--processor'))
+      found.set(Buffer.from(key!).toString('latin1'), value !== null);
+    return [...found].filter(([key, isThere]) => isThere && key.includes('$timer')).length;
+  };
+  assert.equal(await rows(), 4);
+  await order(
+    driver,
+    11,
+    far.map((step) => ({ ...step, cancel: true })),
+  );
+  assert.equal(await rows(), 0);
+});
+
 test('a record that fails has scheduled and cancelled nothing', async () => {
   await using driver = await start();
   await order(driver, 10, [{ timer: 'a', at: 20 }]);
