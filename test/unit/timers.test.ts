@@ -10,6 +10,8 @@ import {
   nullable,
   string,
   topic,
+  tumbling,
+  windowed,
   type Context,
   type ErrorCode,
   type FailedRecord,
@@ -199,6 +201,49 @@ test('a timer whose time has passed fires before the next record, also one that 
     'a command @99',
     'record 99',
   ]);
+});
+
+test('at the same time timers go before closings of windows, and what a timer adds there has its time', async () => {
+  const both = defineProcessor({
+    inputs: { orders: topic({ key: string(), value: int64() }) },
+    outputs: { told: topic({ key: string(), value: string() }) },
+    stores: {
+      tens: windowed({
+        key: string(),
+        value: int64(),
+        window: tumbling(10),
+        aggregate: (of) => ({ sum: of.sum((n) => n) }),
+      }),
+    },
+    timers: {
+      z({ stores, emit }, key, payload: number) {
+        emit.told(key, `timer ${payload}`);
+        stores.tens.add(key, payload);
+      },
+    },
+    windows: {
+      tens({ key, startMs, result }, { emit }) {
+        emit.told(key, `window ${startMs}: ${result.sum}`);
+      },
+    },
+    process({ key, value }, { stores, schedule }) {
+      if (value === 0) return;
+      stores.tens.add(key, value);
+      schedule.z(key, 20, 7);
+      schedule.z(key, 10, 5);
+      // Closes with its window: too late to be in it.
+      schedule.z(key, 9, 3);
+    },
+  });
+  await using driver = await TestDriver.start(both);
+  await driver.pipe('orders', { key: 'k', value: 1, timestamp: 1 });
+  await driver.pipe('orders', { key: 'k', value: 0, timestamp: 25 });
+  await driver.pipe('orders', { key: 'k', value: 0, timestamp: 30 });
+  await driver.checkpoint();
+  assert.deepEqual(
+    (await driver.outputs<string, string>('told')).map(({ value }) => value),
+    ['timer 3', 'timer 5', 'window 0: 1', 'timer 7', 'window 20: 7'],
+  );
 });
 
 test('a timer that schedules itself for its own time again fires again, with the new payload', async () => {
