@@ -88,10 +88,27 @@ export interface FailedRecord {
 
 export type ErrorPolicy = ErrorDecision | ((error: unknown, record: FailedRecord) => ErrorDecision);
 
-/** The names of outputs that take such keys and values. */
-type OutputsOf<O, K, R> = {
-  [N in keyof O]: O[N] extends Topic<infer OK, infer OV> ? ([K, R] extends [OK, OV] ? N : never) : never;
-}[keyof O];
+/*
+ * What stands below is written so that no function type lies within a conditional one: its context would be inferred too
+ * early, before the timers that stand above it.
+ */
+
+/** What the handler of a windowed store is given. */
+type WindowOf<D> = D extends WindowedDeclaration<infer K, any, infer R> ? WindowResult<K, R> : never;
+
+type LateOf<D> = D extends WindowedDeclaration<infer K, infer V, any> ? LateEvent<K, V> : never;
+
+/** The names of outputs that take the keys and results of a windowed store. */
+type OutputsOf<O, D> =
+  D extends WindowedDeclaration<infer K, any, infer R>
+    ? {
+        [N in keyof O]: O[N] extends Topic<infer OK, infer OV>
+          ? [K, R] extends [OK, OV]
+            ? N
+            : never
+          : never;
+      }[keyof O]
+    : never;
 
 /** The declaration as users pass it. */
 export interface ProcessorDefinition<I, O, S, C, Q, M, T = {}> {
@@ -115,26 +132,19 @@ export interface ProcessorDefinition<I, O, S, C, Q, M, T = {}> {
    * that takes the key and the result (start and end stand in its headers `partita.window.start`, `.end`, `.closed`).
    */
   readonly windows?: {
-    [
-      N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
-    ]?: S[N] extends WindowedDeclaration<infer K, any, infer R>
-      ? | ((
-            window: WindowResult<K, R>,
-            context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
-          ) => void | Promise<void>)
-        | OutputsOf<O, K, R>
-      : never;
+    [N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never]?:
+      | ((
+          window: WindowOf<S[N]>,
+          context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
+        ) => void | Promise<void>)
+      | OutputsOf<O, S[N]>;
   };
   /** Called for each closed window that an event has missed, by store. */
   readonly onLate?: {
-    [
-      N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never
-    ]?: S[N] extends WindowedDeclaration<infer K, infer V, any>
-      ? (
-          late: LateEvent<K, V>,
-          context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
-        ) => void | Promise<void>
-      : never;
+    [N in keyof S as S[N] extends WindowedDeclaration<any, any, any> ? N : never]?: (
+      late: LateOf<S[N]>,
+      context: Context<O, S & TablesOf<I>, C, Schedule<KeyOf<I>, T>>,
+    ) => void | Promise<void>;
   };
   /**
    * Functions that handlers schedule, by name: `name(context, key, payload)`. Declare them above the handlers that schedule

@@ -3,7 +3,16 @@
  * A processor with timers as users write one, with their mistakes kept as expected errors: that this file compiles is the
  * test. Nothing runs it.
  */
-import { defineProcessor, int64, json, keyValue, string, topic } from '../../src/index.js';
+import {
+  defineProcessor,
+  int64,
+  json,
+  keyValue,
+  string,
+  topic,
+  tumbling,
+  windowed,
+} from '../../src/index.js';
 
 interface Reminder {
   readonly of: string;
@@ -118,5 +127,47 @@ defineProcessor({
   process({ key }, { schedule }) {
     // @ts-expect-error no timers are declared
     schedule.late(key, 5);
+  },
+});
+
+const perKey = windowed({
+  key: string(),
+  value: int64(),
+  window: tumbling(10),
+  aggregate: (of) => ({ sum: of.sum((n) => n) }),
+});
+
+// Every handler that stands below its timers knows them, in whatever order.
+defineProcessor({
+  inputs: { orders: topic({ key: string(), value: int64() }) },
+  outputs: { sums: topic({ key: string(), value: int64() }) },
+  stores: { perKey },
+  timers: {
+    remind({ stores }, key, payload: number) {
+      stores.perKey.add(key, payload);
+    },
+  },
+  commands: {
+    later: ({ schedule }, key, n: number) => {
+      schedule.remind(key, 5, n);
+    },
+  },
+  onLate: {
+    perKey({ key, value }, { schedule }) {
+      schedule.remind(key, 20, value);
+      // @ts-expect-error wrong payload
+      schedule.remind(key, 20, 'x');
+    },
+  },
+  windows: {
+    perKey({ key, result }, { schedule, emit }) {
+      emit.sums(key, result.sum);
+      schedule.remind(key, 20, result.sum);
+      // @ts-expect-error wrong payload
+      schedule.remind(key, 20, result);
+    },
+  },
+  process({ key }, { schedule }) {
+    schedule.remind(key, 20, 7);
   },
 });

@@ -10,6 +10,8 @@ import {
   nullable,
   string,
   topic,
+  tumbling,
+  windowed,
   type Context,
   type ErrorCode,
   type FailedRecord,
@@ -201,6 +203,49 @@ test('a timer whose time has passed fires before the next record, also one that 
   ]);
 });
 
+test('at the same time timers go before closings of windows, and what a timer adds there has its time', async () => {
+  const both = defineProcessor({
+    inputs: { orders: topic({ key: string(), value: int64() }) },
+    outputs: { told: topic({ key: string(), value: string() }) },
+    stores: {
+      tens: windowed({
+        key: string(),
+        value: int64(),
+        window: tumbling(10),
+        aggregate: (of) => ({ sum: of.sum((n) => n) }),
+      }),
+    },
+    timers: {
+      z({ stores, emit }, key, payload: number) {
+        emit.told(key, `timer ${payload}`);
+        stores.tens.add(key, payload);
+      },
+    },
+    windows: {
+      tens({ key, startMs, result }, { emit }) {
+        emit.told(key, `window ${startMs}: ${result.sum}`);
+      },
+    },
+    process({ key, value }, { stores, schedule }) {
+      if (value === 0) return;
+      stores.tens.add(key, value);
+      schedule.z(key, 20, 7);
+      schedule.z(key, 10, 5);
+      // Closes with its window: too late to be in it.
+      schedule.z(key, 9, 3);
+    },
+  });
+  await using driver = await TestDriver.start(both);
+  await driver.pipe('orders', { key: 'k', value: 1, timestamp: 1 });
+  await driver.pipe('orders', { key: 'k', value: 0, timestamp: 25 });
+  await driver.pipe('orders', { key: 'k', value: 0, timestamp: 30 });
+  await driver.checkpoint();
+  assert.deepEqual(
+    (await driver.outputs<string, string>('told')).map(({ value }) => value),
+    ['timer 3', 'timer 5', 'window 0: 1', 'timer 7', 'window 20: 7'],
+  );
+});
+
 test('a timer that schedules itself for its own time again fires again, with the new payload', async () => {
   await using driver = await start();
   const again: Step = { timer: 'a', at: 5, payload: { then: [{ timer: 'a', at: 5 }] } };
@@ -289,6 +334,29 @@ test('what fired is undone with what was not committed, and then fires once more
   await driver.restart({ wipe: true });
   await order(driver, 30);
   assert.deepEqual((await outputs(driver)).slice(3), ['record 30', 'a k @30']);
+});
+
+test('a timer that was cancelled leaves nothing behind, however far away it was', async () => {
+  await using driver = await start();
+  const far: readonly Step[] = [
+    { timer: 'a', at: 1e15 },
+    { timer: 'b', at: 1e15, clock: 'wall' },
+  ];
+  await order(driver, 10, far);
+  const rows = async (): Promise<number> => {
+    await driver.checkpoint();
+    const found = new Map<string, boolean>();
+    for await (const { key, value } of driver.log.read('changelog__test--processor'))
+      found.set(Buffer.from(key!).toString('latin1'), value !== null);
+    return [...found].filter(([key, isThere]) => isThere && key.includes('$timer')).length;
+  };
+  assert.equal(await rows(), 4);
+  await order(
+    driver,
+    11,
+    far.map((step) => ({ ...step, cancel: true })),
+  );
+  assert.equal(await rows(), 0);
 });
 
 test('a record that fails has scheduled and cancelled nothing', async () => {
