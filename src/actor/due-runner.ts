@@ -68,6 +68,12 @@ export class DueRunner {
     return false;
   }
 
+  /** Whether closings of windows may be due. */
+  get pendingWindows(): boolean {
+    const now = this.#options.now();
+    return this.#sources.some(({ kind, nextMs }) => kind === 'window' && nextMs <= now);
+  }
+
   /**
    * Runs what is due until nothing is, or until `stop` says so between two calls, or for so many calls that others must come
    * in between.
@@ -118,7 +124,8 @@ export class DueRunner {
 
   /** One call under its savepoint. */
   #runHead(source: DueSource, now: number): Promise<void> | undefined {
-    const { state, outputs, contexts } = this.#options;
+    const { state, outputs, contexts, domain } = this.#options;
+    const { atMs } = source.head(now)!;
     state.savepoint();
     const call = source.apply(now);
     if (call?.call === undefined) {
@@ -128,6 +135,7 @@ export class DueRunner {
     outputs.mark(call.timestamp);
     const { scope, context } = contexts.current;
     scope.timestamp = call.timestamp;
+    scope.dueAtMs = domain === 'event' ? atMs : Infinity;
     scope.open = true;
     try {
       const result = call.call(context) ?? (state.events.any ? contexts.tellUpdates(context) : undefined);

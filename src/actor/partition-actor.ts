@@ -192,7 +192,7 @@ export class PartitionActor implements ActorApi {
       timers: (due?.timers ?? 0) + (dueByWallClock?.timers ?? 0),
       late: processor?.late ?? 0,
       nullKeys: this.#state?.events.nullKeys ?? 0,
-      isDue: due?.pending === true || dueByWallClock?.pending === true,
+      isClosingWindows: due?.pendingWindows === true,
       checkpoints: this.#schedule.done,
       commands: this.#calls.commands,
       queries: this.#calls.queries,

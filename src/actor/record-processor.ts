@@ -133,6 +133,7 @@ export class RecordProcessor {
     try {
       const record = this.#view(lane, decoders);
       scope.timestamp = reader.timestamp;
+      scope.dueAtMs = Infinity;
       scope.open = true;
       const result: unknown =
         this.#process(record, context) ??
@@ -291,6 +292,7 @@ export class RecordProcessor {
       outputs.mark(timestamp);
       const { scope, context } = contexts.current;
       scope.timestamp = timestamp;
+      scope.dueAtMs = Infinity;
       scope.open = true;
       try {
         await handler(located, context);

@@ -226,6 +226,9 @@ export function defineProcessor<
   return { definition: checked };
 }
 
+/** What `state/state-store.ts` can make. */
+const STORE_KINDS: ReadonlySet<string> = new Set(['keyValue', 'windowed', 'timestamped']);
+
 function checkDefinition(definition: AnyDefinition): void {
   const bad = (why: string): never => {
     throw new PartitaError('INVALID_PROCESSOR', why);
@@ -248,8 +251,10 @@ function checkDefinition(definition: AnyDefinition): void {
   }
   for (const [name, store] of Object.entries(definition.stores ?? {})) {
     checkName('store', name);
-    if (typeof (store as { kind?: unknown }).kind !== 'string')
-      bad(`The store ${name} is not a declaration.`);
+    const kind = (store as unknown as { readonly kind?: unknown } | undefined)?.kind;
+    if (typeof kind !== 'string') bad(`The store ${name} is not a declaration.`);
+    else if (!STORE_KINDS.has(kind))
+      bad(`The store ${name} is of kind ${kind}, which this version can't run.`);
   }
   checkWindowHandlers(definition, bad);
   checkTimers(definition.timers ?? {});

@@ -9,6 +9,8 @@ import type { OpenScan } from './state-layers.js';
 export class RecordScope {
   /** Event time of what is under way, in ms; -1: it has none. */
   timestamp = -1;
+  /** In a timer or closing by event time: when it was due, which is as far as time has come for it. Otherwise Infinity. */
+  dueAtMs = Infinity;
   #open = false;
   #scans: Set<OpenScan> | undefined;
 

@@ -99,7 +99,7 @@ export class DrivenPartition {
         }
       }
       const done = await Promise.all(underWay);
-      await this.#whenNothingIsDue(running.actor);
+      await this.#whenWindowsAreClosed(running);
       this.#throwFailure();
       if (done.some(({ accepted }) => !accepted)) throw this.#ended();
     } catch (error) {
@@ -127,11 +127,12 @@ export class DrivenPartition {
     await running?.uplink.close();
   }
 
-  /** What the last record made due comes after it, in as many turns as it takes. */
-  async #whenNothingIsDue(actor: ActorApi): Promise<void> {
-    for (let round = 0; round < ROUNDS_MAX && this.#failure === undefined; round++) {
+  /** What the last record made due comes after it. Timers may go on for ever; windows end. */
+  async #whenWindowsAreClosed({ actor }: Running): Promise<void> {
+    await turns();
+    while (this.#running?.actor === actor && this.#failure === undefined) {
+      if (!(await actor.stats()).isClosingWindows) return;
       await turns();
-      if (!(await actor.stats()).isDue) return;
     }
   }
 

@@ -214,8 +214,8 @@ export interface ActorStats {
   readonly late: number;
   /** Values that windowed stores skipped for their null key. */
   readonly nullKeys: number;
-  /** Timers or closings are due and have not all been called yet. */
-  readonly isDue: boolean;
+  /** Windows have closed by event time and have not all been handed over yet. */
+  readonly isClosingWindows: boolean;
   readonly checkpoints: number;
   readonly commands: number;
   readonly queries: number;

@@ -109,7 +109,7 @@ export class WindowedStore implements DueSource {
     if (!Number.isSafeInteger(timestamp) || timestamp < 0) throw this.#badTime(timestamp);
     const windows = this.#windows.open(this.keys.keyText(key));
     if (timestamp > windows.clock) windows.clock = timestamp;
-    const watermark = this.watermark(windows.clock);
+    const watermark = this.watermark(windows.clock, 'latest', scope.dueAtMs);
     if (this.placement.keepsMs > 0) this.#dropKept(windows, watermark);
     const placed = this.#placed;
     empty(placed.changed);
@@ -133,12 +133,15 @@ export class WindowedStore implements DueSource {
     }
   }
 
-  /** Up to which closing time the windows of a key with this clock are closed. */
-  watermark(keyClock: number, read: 'latest' | 'committed' = 'latest'): number {
+  /**
+   * Up to which closing time the windows of a key with this clock are closed.
+   * @param untilMs how far time has come for who asks, if not for all
+   */
+  watermark(keyClock: number, read: 'latest' | 'committed' = 'latest', untilMs = Infinity): number {
     const { clock } = this.#parts;
-    const partition = read === 'latest' ? clock.ms : clock.frozenMs;
+    const partition = Math.min(read === 'latest' ? clock.ms : clock.frozenMs, untilMs);
     const own = this.#byKey ? Math.max(keyClock, partition - this.#retentionMs) : partition;
-    return this.#isIdling ? Math.max(own, this.idleClock(read)) : own;
+    return this.#isIdling ? Math.max(own, Math.min(this.idleClock(read), untilMs)) : own;
   }
 
   /** -1: it was never idle. */
