@@ -53,7 +53,8 @@ let state = await progress();
 while (state.flown < until) {
   if (crash && state.flown > records / 2) {
     crash = false;
-    await router.command('crash', { key: 'JFK' }).catch(() => undefined);
+    const lost = await router.command('crash', { key: 'JFK' }).catch((error: unknown) => error);
+    if (!options.json) console.log(`A worker thread died: ${String(lost)}`);
   }
   await sleep(20);
   state = await progress();

@@ -44,9 +44,10 @@ export default defineProcessor({
   },
   queries: {
     async progress({ stores }) {
+      // The scan sees the store as it is now, while records go on beside it: so what else is of this moment is read before.
+      const [flown, late] = ['flown', 'late'].map((name) => stores.tally.get(name) ?? 0);
       const open: number[] = [];
       for await (const { startMs } of stores.hours.all(0, Infinity)) open.push(startMs);
-      const [flown, late] = ['flown', 'late'].map((name) => stores.tally.get(name) ?? 0);
       return { flown: flown!, late: late!, open: open.length };
     },
   },

@@ -29,9 +29,7 @@ const HOUR_MS = 3_600_000;
 const LATE_MIN = 60;
 
 interface Stores {
-  readonly stores: {
-    readonly tally: { update(key: string, fn: (n: number | undefined) => number): void };
-  };
+  readonly stores: { readonly tally: { update(key: string, fn: (n?: number) => number): void } };
 }
 function count({ stores }: Stores, carrier: string, what: keyof Tally): void {
   stores.tally.update(`${carrier} ${what}`, (n) => (n ?? 0) + 1);
