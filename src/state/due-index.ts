@@ -56,18 +56,16 @@ export class DueIndex {
 
   /** The key is due at this time, in ms, a whole number from 0 on. `key` is bytes as latin1 text. */
   insert(atMs: number, key: string): void {
-    if (isAfter(atMs, key, this.#horizon)) {
-      this.#rows.set(timeText(atMs) + key, true);
-      return;
-    }
-    const there = this.#front.find(atMs, key);
+    const there = isAfter(atMs, key, this.#horizon) ? undefined : this.#front.find(atMs, key);
     if (there !== undefined) {
       // Due again at the same time: it stays where it is, and gets its row again with the next checkpoint.
       if (there === this.#taken) this.#isKept = true;
       return;
     }
-    this.#front.insert({ atMs, key, stored: false });
-    if (this.#front.size > FRONT_MAX) this.#cut();
+    // Before the insert: the key's row does not speak of the new entry yet, and a cut would drop it.
+    if (this.#front.size >= FRONT_MAX && !isAfter(atMs, key, this.#horizon)) this.#cut();
+    if (isAfter(atMs, key, this.#horizon)) this.#rows.set(timeText(atMs) + key, true);
+    else this.#front.insert({ atMs, key, stored: false });
   }
 
   /** It is not due at that time any more. What remains of it in memory is found out when it is taken. */
