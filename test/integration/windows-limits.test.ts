@@ -84,6 +84,40 @@ describe('a million open windows', () => {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
+describe('more windows than the front of their index holds', () => {
+  /** More than `due-index.ts` holds in memory. */
+  const KEYS = 20_000;
+  const keys = (prefix: string, count: number) =>
+    Array.from({ length: count }, (_, i) => `${prefix}-${String((i * 7_919) % count)}`);
+  const open = () =>
+    WindowedState.open({ engine: 'memory', directory: '', window: tumbling(1_000), cacheBytes: MEBIBYTE });
+
+  for (const checkpoints of [false, true])
+    it(`all close, ${checkpoints ? 'with' : 'without'} checkpoints in between`, async () => {
+      await using state = await open();
+      for (const [i, key] of keys('key', KEYS).entries()) {
+        state.add(key, START_MS + 100 * (i % 10));
+        await state.close();
+        if (checkpoints && i % 3_000 === 0) await state.checkpoint();
+      }
+      state.add('clock', START_MS + HOUR_MS);
+      await state.close();
+      assert.equal(state.closedEvents, KEYS);
+    });
+
+  it('all close, also if a record with as many more has failed', async () => {
+    await using state = await open();
+    for (const key of keys('key', KEYS / 2)) {
+      state.add(key, START_MS);
+      await state.close();
+    }
+    state.addAndFail(keys('failed', 2 * KEYS), START_MS);
+    state.add('clock', START_MS + HOUR_MS);
+    await state.close();
+    assert.equal(state.closedEvents, KEYS / 2);
+  });
+});
+
 describe('a gap of one year', () => {
   const KEYS = 500;
   const kinds: readonly { name: string; window: Window; perKey: number }[] = [

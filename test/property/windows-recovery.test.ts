@@ -22,8 +22,8 @@ import { modelOf, type ModelKind, type ModelOutcome, type ModelWindows } from '.
 import { inOrder, processorOf, runWindows, toldIn, type Told } from '../support/windows-run.js';
 
 /** Per kind of window and per engine. More come by the environment, for a night. */
-const RUNS = Number(process.env['PARTITA_ORACLE_RUNS'] ?? 80);
-const ENGINE_RUNS = Math.ceil(RUNS / 4);
+const RUNS = Number(process.env['PARTITA_ORACLE_RUNS'] ?? 250);
+const ENGINE_RUNS = Math.ceil(RUNS / 5);
 const TIMEOUT_MS = 240_000;
 const KINDS: readonly ModelKind[] = [
   'tumbling',

@@ -84,6 +84,19 @@ export class WindowedState {
     this.#state.events.clear();
   }
 
+  /** Adds 1 for each key in one record, whose handler then fails. */
+  addAndFail(keys: readonly string[], timestamp: number): void {
+    this.#state.savepoint();
+    const { ms } = this.#clock;
+    this.#clock.advance(timestamp);
+    this.#scope.timestamp = timestamp;
+    this.#scope.open = true;
+    for (const key of keys) this.#view.add(key, 1);
+    this.#scope.open = false;
+    this.#state.rollback();
+    this.#clock.ms = ms;
+  }
+
   /** Whether something may be due. */
   get pending(): boolean {
     return this.#state.sources.some(({ nextMs }) => nextMs <= this.#clock.ms);
