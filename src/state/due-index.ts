@@ -10,6 +10,7 @@ import { latin1Keys, presence, timeOfText, timeText } from './internal-serdes.js
 import type { KeyValueStore } from './key-value-store.js';
 import { RecordScope } from './record-scope.js';
 import { isAfter, SortedFront } from './sorted-front.js';
+import type { StateLayers } from './state-layers.js';
 
 /** Entries held in memory at most; beyond, the later half is left to the engine. */
 const FRONT_MAX = 16_384;
@@ -32,20 +33,23 @@ const EVERYWHERE: Horizon = { atMs: Infinity, key: '' };
 
 export class DueIndex {
   readonly #rows: KeyValueStore;
+  readonly #layers: StateLayers;
   readonly #isCurrent: (atMs: number, key: string) => boolean;
   readonly #front = new SortedFront<IndexEntry>();
   #horizon = NOWHERE;
   #taken: IndexEntry | undefined;
   /** What was taken has been inserted again. */
   #isKept = false;
-  /** What cuts since the last freeze left to the engine: a rollback of the record that caused one must not lose it. */
-  #cutOff: readonly IndexEntry[] = [];
+  /** What cuts left to the engine since the savepoint `#cutSince`: a rollback to it must not lose them. */
+  #cutOff: IndexEntry[] = [];
+  #cutSince = -1;
   /** Pages that were read, for tests and benchmarks. */
   pages = 0;
 
   /** @param isCurrent whether the row of this key says that it is due at this time */
   constructor(parts: StoreParts, suffix: `$${string}`, isCurrent: (atMs: number, key: string) => boolean) {
     this.#rows = family(parts, suffix, latin1Keys, presence);
+    this.#layers = parts.layers;
     this.#isCurrent = isCurrent;
   }
 
@@ -163,10 +167,14 @@ export class DueIndex {
 
   /** The later half goes to the engine; the front ends before it. */
   #cut(): void {
-    const cutOff = this.#front.cut(FRONT_MAX / 2);
-    for (const entry of cutOff) this.#store(entry);
+    const { savepoints } = this.#layers;
     // One record may cause several cuts.
-    this.#cutOff = this.#cutOff.concat(cutOff);
+    if (this.#cutSince !== savepoints) this.#cutOff = [];
+    this.#cutSince = savepoints;
+    for (const entry of this.#front.cut(FRONT_MAX / 2)) {
+      this.#cutOff.push(entry);
+      this.#store(entry);
+    }
     const { atMs, key } = this.#front.last!;
     this.#horizon = { atMs, key };
   }

@@ -20,6 +20,8 @@ export interface OpenScan {
 
 export class StateLayers {
   readonly cache: StateCache;
+  /** Savepoints so far: who notes it knows later whether a rollback reaches back to before. */
+  savepoints = 0;
   readonly #what: string;
   readonly #undo = new UndoLog();
   readonly #scans = new Set<OpenScan>();
@@ -81,6 +83,7 @@ export class StateLayers {
   }
 
   savepoint(): void {
+    this.savepoints++;
     this.#undo.forget();
     this.#savedCount = this.#live.entries.length;
     this.#savedBytes = this.#live.bytes;

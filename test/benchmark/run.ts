@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { EngineKind } from '../../src/index.js';
 import { benchCrossing } from './crossing.js';
+import { benchManyWindows } from './many-windows.js';
 import { benchRecovery, benchRestart } from './recovery.js';
 import { adopt, median, printTable, report } from './report.js';
 import { benchW1, runW1 } from './w1.js';
@@ -21,6 +22,7 @@ const { positionals, values } = parseArgs({
     records: { type: 'string' },
     guarantee: { type: 'string', default: 'exactly-once' },
     engine: { type: 'string' },
+    windows: { type: 'string' },
     pairs: { type: 'string', default: '7' },
   },
 });
@@ -54,6 +56,9 @@ switch (positionals[0]) {
   case 'restart':
     await benchRestart(number(values.keys, 1_000_000));
     break;
+  case 'many-windows':
+    await benchManyWindows(number(values.windows, 10_000_000), engine ?? 'level');
+    break;
   case 'guarantees':
     await guarantees(number(values.pairs, 7), number(values.records, 3_000_000));
     break;
@@ -75,6 +80,7 @@ async function all(): Promise<void> {
   await child(self, ['recovery']);
   await child(self, ['guarantees']);
   await child(self, ['restart']);
+  await child(self, ['many-windows']);
   printTable();
 }
 

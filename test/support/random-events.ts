@@ -21,7 +21,11 @@ export type Interruption =
   /** The same, with its files gone: the new one has the changelog only. */
   | 'crashAndWipe'
   /** A checkpoint and a new actor over the same files. */
-  | 'reopen';
+  | 'reopen'
+  /** The log compacts the changelog. */
+  | 'compact'
+  /** The same after so long that tombstones of earlier compactions are dropped. */
+  | 'compactLate';
 
 export type Step<E = ModelEvent> =
   { readonly do: 'event'; readonly event: E } | { readonly do: Interruption };
@@ -41,6 +45,8 @@ export interface HistoryOptions {
   readonly negative?: boolean;
   /** Whether there are records without a key, which add nothing. @default true */
   readonly unkeyed?: boolean;
+  /** Whether the changelog is compacted in between. @default false */
+  readonly compactions?: boolean;
 }
 
 /** How one timestamp follows from those before it. */
@@ -80,20 +86,17 @@ export const randomValue: fc.Arbitrary<number | null> = fc.oneof(
   { weight: 1, arbitrary: fc.constant(null) },
 );
 
-const randomInterruption: fc.Arbitrary<Interruption> = fc.constantFrom(
-  'commit',
-  'commit',
-  'crash',
-  'crashAndWipe',
-  'reopen',
-);
+const PLAIN = ['commit', 'commit', 'crash', 'crashAndWipe', 'reopen'] as const;
+/** A compaction is worth something only if files get lost after it. */
+const COMPACTING = [...PLAIN, 'commit', 'crashAndWipe', 'compact', 'compact', 'compactLate'] as const;
 
 /** A history whose events are `ModelEvent`s and what `more` makes besides. */
 export function randomHistory<M extends object = object>(
   options: HistoryOptions = {},
   more: fc.Arbitrary<M> = fc.constant({} as M),
 ): fc.Arbitrary<History<ModelEvent & M>> {
-  const { stepsMax = 60, keysMax = 4, unkeyed = true } = options;
+  const { stepsMax = 60, keysMax = 4, unkeyed = true, compactions = false } = options;
+  const interruption = fc.constantFrom<Interruption>(...(compactions ? COMPACTING : PLAIN));
   // The keys are shuffled, so that over many histories all of them meet each other.
   return fc.shuffledSubarray([...KEYS], { minLength: 1, maxLength: keysMax }).chain((keys) => {
     const key = fc.oneof(
@@ -101,7 +104,10 @@ export function randomHistory<M extends object = object>(
       ...(unkeyed ? [{ weight: 1, arbitrary: fc.constant(null) }] : []),
     );
     const event = fc.record({ key, value: randomValue, move: randomMove(options), more });
-    const step = fc.oneof({ weight: 8, arbitrary: event }, { weight: 1, arbitrary: randomInterruption });
+    const step = fc.oneof(
+      { weight: compactions ? 5 : 8, arbitrary: event },
+      { weight: 1, arbitrary: interruption },
+    );
     return fc.array(step, { maxLength: stepsMax, size: 'max' }).map((steps) => {
       const moves = steps.flatMap((drawn) => (typeof drawn === 'string' ? [] : [drawn.move]));
       const timestamps = timestampsOf(moves).values();

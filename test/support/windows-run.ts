@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { json, nullable, string } from '../../src/codec/serdes.js';
+import { changelogTopic } from '../../src/core/names.js';
 import type { Aggregation } from '../../src/processor/aggregations.js';
 import { topic } from '../../src/processor/declarations.js';
 import { defineProcessor } from '../../src/processor/define-processor.js';
@@ -19,7 +20,7 @@ import {
   type Window,
   type WindowResult,
 } from '../../src/processor/windowed.js';
-import { changelogTopic } from '../../src/core/names.js';
+import { GROUP, STREAM } from '../../src/testing/driven-topics.js';
 import { TestDriver } from '../../src/testing/index.js';
 import { eventsOf, FAR_FUTURE_MS, type History, type Interruption } from './random-events.js';
 import {
@@ -34,7 +35,7 @@ import {
 } from './windows-model.js';
 
 /** What stands in the one output topic, so that its order tells which event caused what. */
-type Told =
+export type Told =
   | { readonly event: number }
   | { readonly window: Omit<ModelEmission, 'at' | 'key' | 'timestamp'> }
   | { readonly late: Omit<ModelLate, 'at' | 'key'> & { readonly offset: number | undefined } };
@@ -89,18 +90,21 @@ export function inOrder(open: readonly ModelWindow[]): readonly ModelWindow[] {
   );
 }
 
+/** Of the changelog. */
+const DELETE_RETENTION_MS = 7 * 86_400_000;
+
 type WindowsDriver = TestDriver<ReturnType<typeof processorOf>>;
 
 async function interrupt(driver: WindowsDriver, how: Interruption): Promise<void> {
+  if (how === 'compactLate') await driver.advance(2 * DELETE_RETENTION_MS);
+  if (how === 'compact' || how === 'compactLate') return driver.log.compact(changelogTopic(GROUP, STREAM));
   if (how === 'commit' || how === 'reopen') await driver.checkpoint();
   if (how === 'commit') return;
   if (how !== 'reopen') await driver.crash();
-  // What comes back from a compacted changelog is what comes back from a whole one.
-  if (how === 'crashAndWipe') await driver.log.compact(changelogTopic('test', 'processor'));
   await driver.restart({ wipe: how === 'crashAndWipe' });
 }
 
-function toldIn(
+export function toldIn(
   records: readonly { readonly key: string | null; readonly value: Told; readonly timestamp: number }[],
 ): Pick<ModelOutcome, 'emissions' | 'late'> {
   const emissions: ModelEmission[] = [];
@@ -142,7 +146,7 @@ interface Aggregates {
   readonly latest: Aggregation<Added, Added | undefined>;
 }
 
-function processorOf(windows: ModelWindows) {
+export function processorOf(windows: ModelWindows) {
   const { trigger, kind } = windows;
   return defineProcessor({
     inputs: { in: topic({ key: nullable(string()), value: json<Added>() }) },

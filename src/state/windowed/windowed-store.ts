@@ -144,6 +144,12 @@ export class WindowedStore implements DueSource {
     return this.#isIdling ? Math.max(own, Math.min(this.idleClock(read), untilMs)) : own;
   }
 
+  /** `watermark` as of now, for whoever looks at one key after the other while time goes on. */
+  watermarkNow(read: 'latest' | 'committed'): (keyClock: number) => number {
+    const unknown = this.watermark(-1, read);
+    return this.#byKey ? (keyClock) => Math.max(keyClock, unknown) : () => unknown;
+  }
+
   /** -1: it was never idle. */
   idleClock(read: 'latest' | 'committed' = 'latest'): number {
     if (!this.#isIdling) return -1;

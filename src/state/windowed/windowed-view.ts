@@ -47,7 +47,7 @@ export class ReadonlyWindowedView {
     this.#scope.check();
     const keyText = this.#store.keys.keyText(key);
     const row = this.#store.row(keyText, this.#read);
-    return row === undefined ? [] : this.#open(key, keyText, row);
+    return row === undefined ? [] : this.#open(key, keyText, row, this.#store.watermarkNow(this.#read));
   }
 
   async *fetch(key: unknown, fromMs: number, toMs: number): AsyncGenerator<Result, void> {
@@ -61,10 +61,12 @@ export class ReadonlyWindowedView {
   async *all(fromMs: number, toMs: number, options?: WindowScanOptions): AsyncGenerator<Result, void> {
     this.#scope.check();
     let left = options?.limit ?? Infinity;
+    // Of the moment that the scan is of.
+    const watermark = this.#store.watermarkNow(this.#read);
     const rows = this.#store.families.rows.all(undefined, this.#read, this.#scope);
     for await (const [keyText, row] of rows) {
       const key = this.#store.keys.fromKeyText(keyText as string);
-      for (const window of this.#open(key, keyText as string, row as KeyRow)) {
+      for (const window of this.#open(key, keyText as string, row as KeyRow, watermark)) {
         if (window.startMs < fromMs || window.startMs >= toMs) continue;
         if (left-- <= 0) return;
         yield window;
@@ -72,16 +74,17 @@ export class ReadonlyWindowedView {
     }
   }
 
-  #open(key: unknown, keyText: string, row: KeyRow): Result[] {
+  #open(key: unknown, keyText: string, row: KeyRow, watermark: (keyClock: number) => number): Result[] {
     const store = this.#store;
     const states = row.slots.map((slot) =>
+      // One that has a row of its own may be gone since the scan began.
       typeof slot === 'number' ? store.loadWindow(keyText, slot, this.#read) : slot,
     );
     const newest = row.split ? (states.at(-1)?.maxTs ?? -1) : -1;
-    const watermark = store.watermark(Math.max(row.clock, newest), this.#read);
+    const until = watermark(Math.max(row.clock, newest));
     return states
       .filter((state) => state !== undefined)
-      .filter((state) => store.isOpen(state, watermark))
+      .filter((state) => store.isOpen(state, until))
       .map((state) => store.resultOf(key, keyText, state, false));
   }
 }
