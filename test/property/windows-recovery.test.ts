@@ -123,7 +123,7 @@ async function runOnDisk(
     await harness.feed('in');
     const records = await settle(harness, 'out');
     const times: number[] = [];
-    for await (const { timestamp } of harness.log.read('out')) times.push(Number(timestamp));
+    for await (const { timestamp } of harness.log.read('out')) times.push(timestamp);
     const told = records.map(({ key, value }, i) => {
       return { key, value: JSON.parse(value!) as Told, timestamp: times[i]! };
     });

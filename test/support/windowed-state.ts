@@ -3,7 +3,6 @@
  * and counts the engine's reads and the bytes that are held. It judges nothing; the tests of limits and a benchmark do.
  */
 import { json, string } from '../../src/codec/serdes.js';
-import type { Stores } from '../../src/processor/declarations.js';
 import {
   windowed,
   type ReadonlyWindowed,
