@@ -13,6 +13,7 @@ import { benchManyWindows } from './many-windows.js';
 import { benchRecovery, benchRestart } from './recovery.js';
 import { adopt, median, printTable, report } from './report.js';
 import { benchW1, runW1 } from './w1.js';
+import { benchTtlOfW1, benchWindows } from './windows.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -56,6 +57,12 @@ switch (positionals[0]) {
   case 'restart':
     await benchRestart(number(values.keys, 1_000_000));
     break;
+  case 'windows':
+    await benchWindows(number(values.records, 1_000_000), number(values.workers, 1));
+    break;
+  case 'ttl-of-w1':
+    await benchTtlOfW1(number(values.records, 1_000_000), number(values.pairs, 5));
+    break;
   case 'many-windows':
     await benchManyWindows(number(values.windows, 10_000_000), engine ?? 'level');
     break;
@@ -80,6 +87,8 @@ async function all(): Promise<void> {
   await child(self, ['recovery']);
   await child(self, ['guarantees']);
   await child(self, ['restart']);
+  await child(self, ['windows']);
+  await child(self, ['ttl-of-w1']);
   await child(self, ['many-windows']);
   printTable();
 }

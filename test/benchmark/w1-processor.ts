@@ -13,13 +13,18 @@ export interface Aggregate {
   readonly last: number;
 }
 
+/** Of the store; 0: none. Stands in the query of this module's URL. */
+const ttlMs = Number(new URL(import.meta.url).searchParams.get('ttlMs') ?? 0);
+
 /** Records that this thread has processed: how the benchmark sees the end without waiting for a checkpoint. */
 const seen = new Map<number, number>();
 
 export default defineProcessor({
   inputs: { w1: topic({ key: string(), value: json<Input>() }) },
   outputs: { aggregates: topic({ key: string(), value: json<Aggregate>() }) },
-  stores: { aggregates: keyValue({ key: string(), value: json<Aggregate>() }) },
+  stores: {
+    aggregates: keyValue({ key: string(), value: json<Aggregate>(), ...(ttlMs === 0 ? {} : { ttlMs }) }),
+  },
   process({ key, value: { v } }, { stores, emit, partition }) {
     const old = stores.aggregates.get(key);
     const next = { count: (old?.count ?? 0) + 1, sum: (old?.sum ?? 0) + v, last: v };
