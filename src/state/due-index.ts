@@ -103,17 +103,17 @@ export class DueIndex {
     const entry = this.#front.first!;
     this.#taken = entry;
     this.#isKept = false;
-    if (entry.row !== 'none') this.#rows.delete(timeText(entry.atMs) + entry.key);
+    if (entry.row === 'none') return;
+    this.#rows.delete(timeText(entry.atMs) + entry.key);
+    // Should its call make it due again, a cut during that call must write the row anew.
+    entry.row = 'perhaps';
   }
 
   /** Forgets the head that was taken, unless it is due again at the same time. */
   pop(): void {
     const taken = this.#taken;
     this.#taken = undefined;
-    if (this.#isKept) {
-      if (taken?.row === 'there') taken.row = 'perhaps';
-      return;
-    }
+    if (this.#isKept) return;
     // Its call may have made something due that comes before it.
     if (taken === undefined || taken === this.#front.first) this.#front.removeFirst();
     else this.#front.remove(taken);
