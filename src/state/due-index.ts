@@ -12,10 +12,16 @@ import { RecordScope } from './record-scope.js';
 import { isAfter, SortedFront } from './sorted-front.js';
 import type { StateLayers } from './state-layers.js';
 
-/** Entries held in memory at most; beyond, the later half is left to the engine. */
-const FRONT_MAX = 16_384;
-/** Entries that are read at once. */
-const PAGE = 8_192;
+export interface DueIndexSizes {
+  /** Entries held in memory at most; beyond, the later half is left to the engine. */
+  readonly frontMax: number;
+  /** Entries that are read at once. */
+  readonly pageEntries: number;
+  /** Entries of a run of the front; at most a quarter of `frontMax`, so that a cut takes something off. */
+  readonly runMax: number;
+}
+
+const SIZES: DueIndexSizes = { frontMax: 16_384, pageEntries: 8_192, runMax: 256 };
 
 interface IndexEntry extends DueHead {
   /** Whether there is a row for it. Perhaps: it was deleted, which may be rolled back. */
@@ -35,7 +41,8 @@ export class DueIndex {
   readonly #rows: KeyValueStore;
   readonly #layers: StateLayers;
   readonly #isCurrent: (atMs: number, key: string) => boolean;
-  readonly #front = new SortedFront<IndexEntry>();
+  readonly #sizes: DueIndexSizes;
+  readonly #front: SortedFront<IndexEntry>;
   #horizon = NOWHERE;
   #taken: IndexEntry | undefined;
   /** What was taken has been inserted again. */
@@ -46,8 +53,18 @@ export class DueIndex {
   /** Pages that were read, for tests and benchmarks. */
   pages = 0;
 
-  /** @param isCurrent whether the row of this key says that it is due at this time */
-  constructor(parts: StoreParts, suffix: `$${string}`, isCurrent: (atMs: number, key: string) => boolean) {
+  /**
+   * @param isCurrent whether the row of this key says that it is due at this time
+   * @param sizes other ones than the default are for tests
+   */
+  constructor(
+    parts: StoreParts,
+    suffix: `$${string}`,
+    isCurrent: (atMs: number, key: string) => boolean,
+    sizes = SIZES,
+  ) {
+    this.#sizes = sizes;
+    this.#front = new SortedFront(sizes.runMax);
     this.#rows = family(parts, suffix, latin1Keys, presence);
     this.#layers = parts.layers;
     this.#isCurrent = isCurrent;
@@ -71,7 +88,7 @@ export class DueIndex {
       return;
     }
     // Before the insert: the row that the new entry speaks of is not written yet.
-    if (this.#front.size >= FRONT_MAX) {
+    if (this.#front.size >= this.#sizes.frontMax) {
       this.#cut();
       this.insert(atMs, key);
       return;
@@ -133,11 +150,12 @@ export class DueIndex {
   /** The live layer was rolled back: rows that a cut wrote in it are written again. */
   rolledBack(): void {
     if (this.#taken !== undefined) this.#putBack(this.#taken);
+    // What was cut before the savepoint kept its rows, and may be in the front again by now.
+    if (this.#cutSince !== this.#layers.savepoints) return;
     for (const entry of this.#cutOff) {
       entry.row = 'perhaps';
       this.#store(entry);
     }
-    this.#cutOff = [];
   }
 
   clear(): void {
@@ -171,7 +189,7 @@ export class DueIndex {
     // One record may cause several cuts.
     if (this.#cutSince !== savepoints) this.#cutOff = [];
     this.#cutSince = savepoints;
-    for (const entry of this.#front.cut(FRONT_MAX / 2)) {
+    for (const entry of this.#front.cut(this.#sizes.frontMax / 2)) {
       this.#cutOff.push(entry);
       this.#store(entry);
     }
@@ -180,12 +198,13 @@ export class DueIndex {
   }
 
   async #loadPage(): Promise<void> {
+    const { pageEntries } = this.#sizes;
     const from = timeText(Math.max(0, this.#horizon.atMs)) + this.#horizon.key;
     const scope = new RecordScope();
     scope.open = true;
     const found: IndexEntry[] = [];
     try {
-      const scan = this.#rows.range(from, AFTER_ALL, { limit: PAGE + 1 }, 'latest', scope);
+      const scan = this.#rows.range(from, AFTER_ALL, { limit: pageEntries + 1 }, 'latest', scope);
       for await (const [row] of scan) {
         const text = row as string;
         // The horizon itself was in the front before.
@@ -199,7 +218,7 @@ export class DueIndex {
     this.#front.fill(found);
     const last = found.at(-1);
     this.#horizon =
-      found.length < PAGE || last === undefined ? EVERYWHERE : { atMs: last.atMs, key: last.key };
+      found.length < pageEntries || last === undefined ? EVERYWHERE : { atMs: last.atMs, key: last.key };
   }
 }
 

@@ -4,15 +4,18 @@
  */
 import type { DueHead } from './due-source.js';
 
-/** Entries of a run at most; a longer one is halved. */
-const RUN_MAX = 256;
-
 export class SortedFront<E extends DueHead> {
+  readonly #runMax: number;
   /** None is empty, but for the first if it is the only one. */
   #runs: E[][] = [[]];
   /** What lies before it in the first run has been taken. */
   #start = 0;
   #size = 0;
+
+  /** @param runMax entries of a run at most, an even number; a longer one is halved */
+  constructor(runMax = 256) {
+    this.#runMax = runMax;
+  }
 
   get size(): number {
     return this.#size;
@@ -25,7 +28,8 @@ export class SortedFront<E extends DueHead> {
   /** Replaces everything. The entries are sorted. */
   fill(entries: readonly E[]): void {
     this.#runs = [];
-    for (let i = 0; i < entries.length; i += RUN_MAX) this.#runs.push(entries.slice(i, i + RUN_MAX));
+    const runMax = this.#runMax;
+    for (let i = 0; i < entries.length; i += runMax) this.#runs.push(entries.slice(i, i + runMax));
     if (this.#runs.length === 0) this.#runs.push([]);
     this.#start = 0;
     this.#size = entries.length;
@@ -46,9 +50,9 @@ export class SortedFront<E extends DueHead> {
     if (at === run.length) run.push(entry);
     else run.splice(at, 0, entry);
     this.#size++;
-    if (run.length <= RUN_MAX) return;
+    if (run.length <= this.#runMax) return;
     this.#dropTaken();
-    if (run.length > RUN_MAX) this.#runs.splice(index + 1, 0, run.splice(RUN_MAX / 2));
+    if (run.length > this.#runMax) this.#runs.splice(index + 1, 0, run.splice(this.#runMax / 2));
   }
 
   /** Forgets the first. */
