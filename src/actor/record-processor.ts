@@ -192,10 +192,15 @@ export class RecordProcessor {
       expectCloneable(result);
       if (this.#events?.any === true) {
         await contexts.tellUpdates(context);
-        for (const { store, late } of this.#events.lates.splice(0)) {
+        const { lates } = this.#events;
+        for (let told = 0; lates.length > 0 && told < LATES_MAX; told++) {
+          const { store, late } = lates.shift()!;
           this.late++;
           await definition.onLate?.[store]?.(this.#located(late, undefined), context);
+          // What it adds in turn is this command's too.
+          await contexts.tellUpdates(context);
         }
+        lates.length = 0;
       }
       return result;
     } catch (error) {

@@ -459,6 +459,51 @@ test('when nothing comes any more, windows close by the wall clock, and stay clo
   }
 });
 
+test('what a command adds late, and what onLate adds then, is told within the command', async () => {
+  const processor = defineProcessor({
+    inputs: { in: topic({ key: string(), value: int64() }) },
+    outputs: { out: topic({ key: string(), value: json<unknown>() }) },
+    stores: {
+      w: windowed({
+        key: string(),
+        value: int64(),
+        window: tumbling(10),
+        aggregate: (of) => ({ n: of.count() }),
+      }),
+      missed: windowed({
+        key: string(),
+        value: int64(),
+        window: count(5),
+        emission: 'updates',
+        aggregate: (of) => ({ n: of.count() }),
+      }),
+    },
+    process({ key, value }, { stores }) {
+      stores.w.add(key, value);
+    },
+    windows: { missed: 'out' },
+    onLate: {
+      w({ key, value }, { stores }) {
+        stores.missed.add(key, value);
+      },
+    },
+    commands: {
+      add: ({ stores }, key: string) => {
+        stores.w.add(key, 1);
+      },
+    },
+  });
+  // The command's time is the driver's clock, long before that of the record.
+  await using driver = await TestDriver.start(processor, { startMs: 1_000 });
+  await driver.pipe('in', { key: 'a', value: 1, timestamp: 5_000 });
+  await driver.command('add', { key: 'a' });
+  await driver.checkpoint();
+  assert.deepEqual(
+    (await driver.outputs('out')).map(({ value }) => value),
+    [{ n: 1 }],
+  );
+});
+
 test('windows by count take no notice of time', async () => {
   await using driver = await TestDriver.start(counting({ window: count(2) }));
   for (const time of [50, 3, 1_000_000, 7, 8]) await driver.pipe('in', at(time));
