@@ -3,7 +3,6 @@
  * each call under its own savepoint and under the processor's error policy. It takes only what its sources have loaded in
  * bounded pages, and stops between two calls when asked, so that queries and checkpoints come in between.
  */
-import type { Clock } from '../core/clock.js';
 import { describeError, PartitaError } from '../core/errors.js';
 import type { FailedRecord } from '../processor/define-processor.js';
 import type { DueCall, DueHead, DueSource } from '../state/due-source.js';
@@ -28,15 +27,12 @@ export interface DueRunnerOptions {
   readonly outputs: OutputBatches;
   readonly errors: ErrorHandling;
   readonly uplink: ActorUplink;
-  readonly clock: Clock;
   /** Hands over what a call had to say of missed windows. */
   readonly tellLates: () => void | Promise<void>;
 }
 
 export class DueRunner {
-  /** Calls that were made. */
-  calls = 0;
-  /** Those of them that were timers. */
+  /** Timers that were called. */
   timers = 0;
   /** Calls that failed and were skipped. */
   skipped = 0;
@@ -61,11 +57,7 @@ export class DueRunner {
 
   /** Whether something may be due; looked at after every record. */
   get pending(): boolean {
-    const sources = this.#sources;
-    if (sources.length === 0) return false;
-    const now = this.#options.now();
-    for (let i = 0; i < sources.length; i++) if (sources[i]!.nextMs <= now) return true;
-    return false;
+    return this.nextMs <= this.#options.now();
   }
 
   /** Whether closings of windows may be due. */
@@ -167,7 +159,6 @@ export class DueRunner {
     const { state, tellLates } = this.#options;
     if (state.failure !== undefined) throw state.failure;
     source.pop();
-    this.calls++;
     if (source.kind === 'timer') this.timers++;
     const telling = state.events.lates.length > 0 ? tellLates() : undefined;
     return telling ?? undefined;

@@ -11,7 +11,7 @@ import type { TableWriter } from '../state/declared-store.js';
 import type { EventClock } from '../state/event-clock.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
-import type { WindowEvents } from '../state/window-events.js';
+import type { LateUpdate, WindowEvents } from '../state/window-events.js';
 import type { ActorSpec, ActorUplink, CommandCall, QueryCall } from '../threads/protocol.js';
 import { DueRunner } from './due-runner.js';
 import { ErrorHandling, isFatal } from './error-policy.js';
@@ -55,12 +55,13 @@ export class RecordProcessor {
   /** Of the lane that went last: nearly always the same. */
   #lastDecoders: InputDecoders | undefined;
   readonly #clock: EventClock;
-  /** Tables that have had records without a key. */
-  readonly #nullKeys = new Set<string>();
+  /** What has been warned of already. */
+  readonly #warned = new Set<string>();
   readonly #events: WindowEvents | undefined;
   readonly #contexts: HandlerContexts;
+  /** Of commands and of what the wall clock makes due. */
+  readonly #commandContexts: HandlerContexts;
   readonly #errors: ErrorHandling;
-  #hasWarnedOfNullKeys = false;
 
   constructor(options: RecordProcessorOptions) {
     this.#options = options;
@@ -86,11 +87,11 @@ export class RecordProcessor {
     if (options.state !== undefined)
       options.state.events.handlerOf = (store) => this.#contexts.windowHandler(store);
     this.due = this.#dueRunner('event', this.#contexts, this.outputs);
-    const contexts =
+    this.#commandContexts =
       this.commandOutputs === this.outputs
         ? this.#contexts
         : new HandlerContexts({ ...options, outputs: this.commandOutputs });
-    this.dueByWallClock = this.#dueRunner('wall', contexts, this.commandOutputs);
+    this.dueByWallClock = this.#dueRunner('wall', this.#commandContexts, this.commandOutputs);
   }
 
   #dueRunner(
@@ -109,7 +110,6 @@ export class RecordProcessor {
       outputs,
       errors: this.#errors,
       uplink,
-      clock,
       tellLates: () => this.#tellLates(contexts, outputs, undefined),
     });
   }
@@ -163,14 +163,26 @@ export class RecordProcessor {
   }
 
   /** One warning for each input of the partition. */
-  #skipNullKey({ spec: { input, topic }, reader }: InputLane): void {
+  #skipNullKey(lane: InputLane): void {
+    const { input, topic } = lane.spec;
+    const { reader } = lane;
     this.skipped++;
-    if (this.#nullKeys.has(input)) return;
-    this.#nullKeys.add(input);
+    const { partition } = this.#options.spec.id;
+    this.#warnOnce(
+      `table ${input}`,
+      lane,
+      () =>
+        `Records of ${topic}-${String(partition)} have no key, the first at offset ${String(reader.offset)}; the table ${input} skips them.`,
+    );
+  }
+
+  #warnOnce(of: string, { spec: { topic }, reader }: InputLane, message: () => string): void {
+    if (this.#warned.has(of)) return;
+    this.#warned.add(of);
     const { partition, stream } = this.#options.spec.id;
     this.#options.uplink.event({
       type: 'warning',
-      message: `Records of ${topic}-${String(partition)} have no key, the first at offset ${String(reader.offset)}; the table ${input} skips them.`,
+      message: message(),
       details: { stream, topic, partition, offset: reader.offset },
     });
   }
@@ -183,24 +195,21 @@ export class RecordProcessor {
       throw new PartitaError('UNKNOWN_COMMAND', `The stream ${spec.id.stream} has no command ${call.name}.`);
     state?.savepoint();
     this.commandOutputs.mark(clock.now());
-    const contexts = new HandlerContexts({ ...this.#options, outputs: this.commandOutputs });
+    const contexts = this.#commandContexts;
     const { scope, context } = contexts.current;
     scope.timestamp = clock.now();
+    scope.dueAtMs = Infinity;
     scope.open = true;
     try {
       const result: unknown = await handler(context, call.key, ...call.args);
       expectCloneable(result);
       if (this.#events?.any === true) {
         await contexts.tellUpdates(context);
-        const { lates } = this.#events;
-        for (let told = 0; lates.length > 0 && told < LATES_MAX; told++) {
-          const { store, late } = lates.shift()!;
-          this.late++;
+        for (const { store, late } of this.#takeLates()) {
           await definition.onLate?.[store]?.(this.#located(late, undefined), context);
           // What it adds in turn is this command's too.
           await contexts.tellUpdates(context);
         }
-        lates.length = 0;
       }
       return result;
     } catch (error) {
@@ -209,7 +218,8 @@ export class RecordProcessor {
       if (isFatal(error)) throw error;
       throw callFailed('command', call.name, spec, error);
     } finally {
-      scope.open = false;
+      // What the command left behind may still hold it.
+      contexts.renew();
       if (state !== undefined) this.#checkState(state);
     }
   }
@@ -266,16 +276,14 @@ export class RecordProcessor {
     lane.advance();
   }
 
-  /** Once for all of them. */
   #warnOfNullKeys(lane: InputLane): void {
-    if (this.#hasWarnedOfNullKeys) return;
-    this.#hasWarnedOfNullKeys = true;
-    const { id } = this.#options.spec;
-    this.#options.uplink.event({
-      type: 'warning',
-      message: `A value of ${id.stream}-${String(id.partition)} was added to a window under a null key, and is skipped, as all of them will be.`,
-      details: { ...id, topic: lane.spec.topic, offset: lane.reader.offset },
-    });
+    const { stream, partition } = this.#options.spec.id;
+    this.#warnOnce(
+      'windows',
+      lane,
+      () =>
+        `A value of ${stream}-${String(partition)} was added to a window under a null key, and is skipped, as all of them will be.`,
+    );
   }
 
   /** Each call under its own savepoint; what one adds late in turn is told too, up to a bound. */
@@ -285,10 +293,7 @@ export class RecordProcessor {
     lane: InputLane | undefined,
   ): Promise<void> {
     const { state, definition } = this.#options;
-    const { lates } = this.#events!;
-    for (let told = 0; lates.length > 0 && told < LATES_MAX; told++) {
-      const { store, late, keyBytes } = lates.shift()!;
-      this.late++;
+    for (const { store, late, keyBytes } of this.#takeLates()) {
       const handler = definition.onLate?.[store];
       if (handler === undefined) continue;
       const timestamp = late['timestamp'] as number;
@@ -309,6 +314,15 @@ export class RecordProcessor {
       }
       contexts.renew();
       this.#checkState(state!);
+    }
+  }
+
+  /** One after the other, also those that come while they are told, up to a bound. */
+  *#takeLates(): Generator<LateUpdate, void> {
+    const { lates } = this.#events!;
+    for (let told = 0; lates.length > 0 && told < LATES_MAX; told++) {
+      this.late++;
+      yield lates.shift()!;
     }
     lates.length = 0;
   }

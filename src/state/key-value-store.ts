@@ -71,6 +71,11 @@ export class KeyValueStore implements EntryOwner {
     return this.#decoded || seen === ABSENT ? seen : this.#form.read(seen, key);
   }
 
+  /** `get` or `getCommitted`. */
+  getAt(read: ReadLevel, key: unknown): unknown {
+    return read === 'latest' ? this.get(key) : this.getCommitted(key);
+  }
+
   has(key: unknown): boolean {
     const held = this.#latest(key);
     return (this.#expires ? visible(held, this.#clock!.ms) : held) !== ABSENT;

@@ -59,66 +59,6 @@ interface Lifetime {
   readonly ttlMs: number | undefined;
 }
 
-export class KeyValueView {
-  readonly #store: KeyValueStore;
-  readonly #scope: RecordScope;
-  readonly #lifetime: Lifetime;
-
-  constructor(store: KeyValueStore, scope: RecordScope, lifetime: Lifetime) {
-    this.#store = store;
-    this.#scope = scope;
-    this.#lifetime = lifetime;
-  }
-
-  get(key: unknown): unknown {
-    this.#scope.check();
-    return this.#store.get(key);
-  }
-
-  has(key: unknown): boolean {
-    this.#scope.check();
-    return this.#store.has(key);
-  }
-
-  set(key: unknown, value: unknown, options?: SetOptions): void {
-    this.#scope.check();
-    this.#store.set(key, value, this.#expiryMs(options));
-  }
-
-  update(key: unknown, fn: (old: unknown) => unknown, options?: SetOptions): void {
-    this.#scope.check();
-    const value = fn(this.#store.get(key));
-    if (value === undefined) this.#store.delete(key);
-    else this.#store.set(key, value, this.#expiryMs(options));
-  }
-
-  delete(key: unknown): void {
-    this.#scope.check();
-    this.#store.delete(key);
-  }
-
-  range(from: unknown, to: unknown, options?: RangeOptions): Entries {
-    this.#scope.check();
-    return this.#store.range(from, to, options, 'latest', this.#scope);
-  }
-
-  prefix(prefix: unknown, options?: RangeOptions): Entries {
-    this.#scope.check();
-    return this.#store.prefix(prefix, options, 'latest', this.#scope);
-  }
-
-  entries(options?: RangeOptions): Entries {
-    this.#scope.check();
-    return this.#store.all(options, 'latest', this.#scope);
-  }
-
-  /** When what is set now expires; `undefined`: never. */
-  #expiryMs(options: SetOptions | undefined): number | undefined {
-    const ttlMs = options?.ttlMs ?? this.#lifetime.ttlMs;
-    return ttlMs === undefined ? undefined : expiryAfter(ttlMs, this.#scope.timestamp, this.#lifetime.name);
-  }
-}
-
 /** Without any way to write, also for a caller without types. */
 export class ReadonlyKeyValueView {
   readonly #store: KeyValueStore;
@@ -133,7 +73,7 @@ export class ReadonlyKeyValueView {
 
   get(key: unknown): unknown {
     this.#scope.check();
-    return this.#read === 'latest' ? this.#store.get(key) : this.#store.getCommitted(key);
+    return this.#store.getAt(this.#read, key);
   }
 
   has(key: unknown): boolean {
@@ -154,6 +94,43 @@ export class ReadonlyKeyValueView {
   entries(options?: RangeOptions): Entries {
     this.#scope.check();
     return this.#store.all(options, this.#read, this.#scope);
+  }
+}
+
+/** What handlers have: the same, and writing. */
+export class KeyValueView extends ReadonlyKeyValueView {
+  readonly #store: KeyValueStore;
+  readonly #scope: RecordScope;
+  readonly #lifetime: Lifetime;
+
+  constructor(store: KeyValueStore, scope: RecordScope, lifetime: Lifetime) {
+    super(store, scope, 'latest');
+    this.#store = store;
+    this.#scope = scope;
+    this.#lifetime = lifetime;
+  }
+
+  set(key: unknown, value: unknown, options?: SetOptions): void {
+    this.#scope.check();
+    this.#store.set(key, value, this.#expiryMs(options));
+  }
+
+  update(key: unknown, fn: (old: unknown) => unknown, options?: SetOptions): void {
+    this.#scope.check();
+    const value = fn(this.#store.get(key));
+    if (value === undefined) this.#store.delete(key);
+    else this.#store.set(key, value, this.#expiryMs(options));
+  }
+
+  delete(key: unknown): void {
+    this.#scope.check();
+    this.#store.delete(key);
+  }
+
+  /** When what is set now expires; `undefined`: never. */
+  #expiryMs(options: SetOptions | undefined): number | undefined {
+    const ttlMs = options?.ttlMs ?? this.#lifetime.ttlMs;
+    return ttlMs === undefined ? undefined : expiryAfter(ttlMs, this.#scope.timestamp, this.#lifetime.name);
   }
 }
 

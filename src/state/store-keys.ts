@@ -80,10 +80,7 @@ export class StoreKeys {
 
   /** The Map key of an encoded key as latin1 text. */
   ofText(text: string): MapKey {
-    if (!this.direct) return text;
-    return this.mapKey(
-      decodeWith(this.#serde, Buffer.from(text, 'latin1'), { what: 'key', store: this.#store }),
-    );
+    return this.direct ? this.mapKey(this.fromKeyText(text)) : text;
   }
 
   write(key: MapKey, arena: ByteArena): Uint8Array {
@@ -105,15 +102,12 @@ export class StoreKeys {
 
   fromKeyText(text: string): unknown {
     if (this.#isText && IS_ASCII.test(text)) return text;
-    return decodeWith(this.#serde, Buffer.from(text, 'latin1'), { what: 'key', store: this.#store });
+    return this.#decode(Buffer.from(text, 'latin1'));
   }
 
   /** The key as handlers have it. */
   decode(wholeKey: Uint8Array): unknown {
-    return decodeWith(this.#serde, wholeKey.subarray(this.#prefix.length), {
-      what: 'key',
-      store: this.#store,
-    });
+    return this.#decode(wholeKey.subarray(this.#prefix.length));
   }
 
   fromSortKey(sortKey: string): unknown {
@@ -122,7 +116,7 @@ export class StoreKeys {
 
   /** Sort key of a bound, which need not be a key of the store. */
   bound(key: unknown): string {
-    return this.#prefixText + latin1(this.#encode(key));
+    return this.#prefixText + this.keyText(key);
   }
 
   /** The bounds of the whole store, or of the keys that begin with `prefix`. */
@@ -139,6 +133,10 @@ export class StoreKeys {
       );
     const from = this.bound(prefix);
     return { from, to: endOf(from) };
+  }
+
+  #decode(encoded: Uint8Array): unknown {
+    return decodeWith(this.#serde, encoded, { what: 'key', store: this.#store });
   }
 
   #encode(key: unknown): Uint8Array {

@@ -61,7 +61,7 @@ export class EntryTree {
   }
 
   root(key: string, read: ReadLevel): Root | undefined {
-    return (read === 'latest' ? this.#roots.get(key) : this.#roots.getCommitted(key)) as Root | undefined;
+    return this.#roots.getAt(read, key) as Root | undefined;
   }
 
   /** @returns whether it was young enough to be added */
@@ -128,7 +128,7 @@ export class EntryTree {
 
   #node(key: string, level: number, place: Place, read: ReadLevel = 'latest'): Node {
     const at = place.node(key, level);
-    return (read === 'latest' ? this.#nodes.get(at) : this.#nodes.getCommitted(at)) as Node;
+    return this.#nodes.getAt(read, at) as Node;
   }
 
   #setNode(key: string, level: number, place: Place, node: Node): void {

@@ -6,7 +6,7 @@
 import type { Blocks } from '../../processor/aggregations.js';
 import { serdeFailed } from '../serde-failure.js';
 import { timeText } from '../internal-serdes.js';
-import type { KeyValueStore } from '../key-value-store.js';
+import type { KeyValueStore, ReadLevel } from '../key-value-store.js';
 import {
   boundOf,
   NO_ROW,
@@ -118,13 +118,12 @@ export class KeyWindows implements Blocks {
   }
 
   /** @param merged its blocks go on in another window */
-  remove(i: number, merged = false): WindowState {
+  remove(i: number, merged = false): void {
     const state = this.state(i);
     if (!merged && this.#families.hasBlocks) (this.#removed ??= []).push(state);
     if (this.#row?.split === true) (this.#removedRows ??= new Set()).add(state.id);
     this.#listChanged = true;
     this.#slots.splice(i, 1);
-    return state;
   }
 
   /** A window without events. */
@@ -270,10 +269,9 @@ export function loadWindow(
   { windows }: WindowFamilies,
   key: string,
   id: number,
-  read: 'latest' | 'committed',
+  read: ReadLevel,
 ): WindowState | undefined {
-  const rowKey = key + timeText(id);
-  return (read === 'latest' ? windows.get(rowKey) : windows.getCommitted(rowKey)) as WindowState | undefined;
+  return windows.getAt(read, key + timeText(id)) as WindowState | undefined;
 }
 
 export function resultOf(

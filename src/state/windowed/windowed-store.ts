@@ -10,7 +10,7 @@ import { family, type StoreParts } from '../declared-store.js';
 import { DueIndex } from '../due-index.js';
 import type { DueCall, DueHead, DueSource } from '../due-source.js';
 import { internal, latin1Keys } from '../internal-serdes.js';
-import type { KeyValueStore } from '../key-value-store.js';
+import type { KeyValueStore, ReadLevel } from '../key-value-store.js';
 import type { RecordScope } from '../record-scope.js';
 import { StoreKeys } from '../store-keys.js';
 import type { ResultHandler } from '../window-events.js';
@@ -88,14 +88,8 @@ export class WindowedStore implements DueSource {
       this.intervals = new IntervalEmissions(this, parts, trigger.everyMs, trigger.closes === true);
   }
 
-  /** Pages of the indexes that were read. */
-  get pagesRead(): number {
-    return this.#due.pages + this.#now.pages;
-  }
-
-  row(key: string, read: 'latest' | 'committed' = 'latest'): KeyRow | undefined {
-    const { rows } = this.families;
-    return (read === 'latest' ? rows.get(key) : rows.getCommitted(key)) as KeyRow | undefined;
+  row(key: string, read: ReadLevel = 'latest'): KeyRow | undefined {
+    return this.families.rows.getAt(read, key) as KeyRow | undefined;
   }
 
   /** See `Windowed.add`. */
@@ -137,7 +131,7 @@ export class WindowedStore implements DueSource {
    * Up to which closing time the windows of a key with this clock are closed.
    * @param untilMs how far time has come for who asks, if not for all
    */
-  watermark(keyClock: number, read: 'latest' | 'committed' = 'latest', untilMs = Infinity): number {
+  watermark(keyClock: number, read: ReadLevel = 'latest', untilMs = Infinity): number {
     const { clock } = this.#parts;
     const partition = Math.min(read === 'latest' ? clock.ms : clock.frozenMs, untilMs);
     const own = this.#byKey ? Math.max(keyClock, partition - this.#retentionMs) : partition;
@@ -145,16 +139,15 @@ export class WindowedStore implements DueSource {
   }
 
   /** `watermark` as of now, for whoever looks at one key after the other while time goes on. */
-  watermarkNow(read: 'latest' | 'committed'): (keyClock: number) => number {
+  watermarkNow(read: ReadLevel): (keyClock: number) => number {
     const unknown = this.watermark(-1, read);
     return this.#byKey ? (keyClock) => Math.max(keyClock, unknown) : () => unknown;
   }
 
   /** -1: it was never idle. */
-  idleClock(read: 'latest' | 'committed' = 'latest'): number {
+  idleClock(read: ReadLevel = 'latest'): number {
     if (!this.#isIdling) return -1;
-    const idle = read === 'latest' ? this.#meta.get(IDLE_KEY) : this.#meta.getCommitted(IDLE_KEY);
-    return (idle as number | undefined) ?? -1;
+    return (this.#meta.getAt(read, IDLE_KEY) as number | undefined) ?? -1;
   }
 
   isOpen(state: WindowState, watermark: number): boolean {
@@ -170,7 +163,7 @@ export class WindowedStore implements DueSource {
     return this.#shown(key, state, result, closed);
   }
 
-  loadWindow(key: string, id: number, read: 'latest' | 'committed'): WindowState | undefined {
+  loadWindow(key: string, id: number, read: ReadLevel): WindowState | undefined {
     return loadWindow(this.families, key, id, read);
   }
 
