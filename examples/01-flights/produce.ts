@@ -49,13 +49,16 @@ export interface FlightLine {
   readonly timestamp: number;
 }
 
-/** All flights in the order of their schedule. */
-export async function* flights(): AsyncGenerator<FlightLine> {
+/** The flights in the order of their schedule, up to the first that departs at `untilMs` or later. */
+export async function* flights(untilMs = Infinity): AsyncGenerator<FlightLine> {
   const lines = createInterface({ input: createReadStream(DATA).pipe(createGunzip()) });
   let header = true;
   for await (const line of lines) {
-    if (!header) yield parse(line);
+    const flight = header ? undefined : parse(line);
     header = false;
+    if (flight === undefined) continue;
+    if (flight.timestamp >= untilMs) return;
+    yield flight;
   }
 }
 

@@ -14,8 +14,7 @@ const dir = await mkdtemp(join(tmpdir(), 'partita-duties-'));
 const log = await embeddedLog();
 await log.createTopic({ topic: 'legs', partitions: PARTITIONS, configs: { 'retention.ms': '-1' } });
 const legs: { readonly key: string; readonly value: string; readonly timestamp: number }[] = [];
-for await (const { tailnum, flight, timestamp } of flights()) {
-  if (timestamp >= FEBRUARY_MS) break;
+for await (const { tailnum, flight, timestamp } of flights(FEBRUARY_MS)) {
   const { dest, depDelayMin, distanceMi } = flight;
   if (tailnum === null || depDelayMin === null) continue;
   const leg: Leg = { dest, delayMin: depDelayMin, miles: distanceMi };

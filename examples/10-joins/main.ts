@@ -22,8 +22,7 @@ const dir = await mkdtemp(join(tmpdir(), 'partita-joins-'));
 const log = await embeddedLog();
 const departures: ProducedRecord[] = [];
 const cancellations: ProducedRecord[] = [];
-for await (const { tailnum, flight, timestamp } of flights()) {
-  if (timestamp >= FEBRUARY_MS) break;
+for await (const { tailnum, flight, timestamp } of flights(FEBRUARY_MS)) {
   const { carrier: key, dest, depDelayMin: delayMin, flight: number } = flight;
   const value: Departure | Cancelled =
     delayMin === null ? { flight: number, dest } : { tailnum: tailnum ?? 'unknown', dest, delayMin };

@@ -13,8 +13,7 @@ const dir = await mkdtemp(join(tmpdir(), 'partita-timers-'));
 const log = await embeddedLog();
 await log.createTopic({ topic: 'legs', partitions: 2, configs: { 'retention.ms': '-1' } });
 const legs: ProducedRecord[] = [];
-for await (const { tailnum, flight, timestamp } of flights()) {
-  if (timestamp >= FEBRUARY_MS) break;
+for await (const { tailnum, flight, timestamp } of flights(FEBRUARY_MS)) {
   const leg: Leg = { dest: flight.dest };
   if (tailnum !== null && flight.depDelayMin !== null)
     legs.push({ key: tailnum, value: JSON.stringify(leg), timestamp });
