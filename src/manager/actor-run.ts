@@ -69,6 +69,7 @@ export class ActorRun {
   #preparing: Promise<PlacedActor> | undefined;
   #placed: PlacedActor | undefined;
   #route: Route | undefined;
+  #served = false;
   #directory: HeldDirectory | undefined;
   #epoch: number;
   #closing: Promise<ClosedActor['outcome']> | undefined;
@@ -110,6 +111,11 @@ export class ActorRun {
   /** Rises with every assignment. */
   get epoch(): number {
     return this.#epoch;
+  }
+
+  /** Whether it has served at all. */
+  get served(): boolean {
+    return this.#served;
   }
 
   /** Whether another actor of this process waits for the directory. */
@@ -183,6 +189,7 @@ export class ActorRun {
           this.fail(error);
       },
     };
+    this.#served = true;
     router.attach(this.#route);
     calls.attach(api, this.spec.progress);
     session.resume(this.#inputs);

@@ -30,7 +30,7 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly stateDir: string;
   /** Keeps apart several managers that share a `stateDir`. */
   readonly instanceId?: string;
-  /** Worker threads. @default the machine's parallelism − 1, at least 1 */
+  /** Worker threads; `manager.scale` changes their number later. @default the machine's parallelism − 1, at least 1 */
   readonly workers?: number;
   /** @default 'exactly-once' */
   readonly guarantee?: Guarantee;
@@ -191,6 +191,8 @@ export interface ResolvedOptions {
 }
 
 const MIB = 1024 * 1024;
+/** Of worker threads, at the start and ever after. */
+export const WORKERS_MAX = 256;
 
 /** The zod schema of the options, with every default that doesn't depend on another option. */
 export async function optionsSchema() {
@@ -210,7 +212,7 @@ export async function optionsSchema() {
       .number()
       .int()
       .min(1)
-      .max(256)
+      .max(WORKERS_MAX)
       .default(() => Math.max(1, availableParallelism() - 1)),
     guarantee: z.enum(['exactly-once', 'at-least-once']).default('exactly-once'),
     engine: z.enum(['memory', 'level', 'rocksdb']).default('level'),

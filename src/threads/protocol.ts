@@ -96,6 +96,13 @@ export interface ActorSpec {
   readonly progress: SharedArrayBuffer;
 }
 
+/** What an actor needs of its place, whichever partition it is of. */
+export interface PlaceNeeds {
+  readonly processorUrl: string;
+  /** `undefined` for a stream without a database. */
+  readonly engine: EngineKind | undefined;
+}
+
 /** Slots of `ActorSpec.progress`. */
 export const PROGRESS = { startedCommand: 0, heartbeat: 1, slots: 4 } as const;
 
