@@ -196,7 +196,7 @@ test('a partition that another member has is not moved, and a rebalance amid mov
   for (const move of moves)
     assert.ok(
       move.status === 'fulfilled' || isPartitaError(move.reason, 'PARTITION_NOT_OWNED'),
-      String(move),
+      JSON.stringify(move),
     );
   await scaling;
   await other.ready();
