@@ -32,6 +32,8 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly instanceId?: string;
   /** Worker threads; `manager.scale` changes their number later. @default the machine's parallelism − 1, at least 1 */
   readonly workers?: number;
+  /** `auto`: an actor may move from a busy thread to an idle one. @default 'off' */
+  readonly rebalance?: 'off' | 'auto';
   /** @default 'exactly-once' */
   readonly guarantee?: Guarantee;
   /** @default 'level' */
@@ -140,6 +142,7 @@ export interface ResolvedOptions {
   readonly stateDir: string;
   readonly instanceId: string | undefined;
   readonly workers: number;
+  readonly rebalance: 'off' | 'auto';
   readonly guarantee: Guarantee;
   readonly engine: EngineKind;
   readonly startFrom: 'earliest' | 'latest';
@@ -214,6 +217,7 @@ export async function optionsSchema() {
       .min(1)
       .max(WORKERS_MAX)
       .default(() => Math.max(1, availableParallelism() - 1)),
+    rebalance: z.enum(['off', 'auto']).default('off'),
     guarantee: z.enum(['exactly-once', 'at-least-once']).default('exactly-once'),
     engine: z.enum(['memory', 'level', 'rocksdb']).default('level'),
     startFrom: z.enum(['earliest', 'latest']).default('earliest'),

@@ -19,6 +19,7 @@ import { preloadEngine } from '../threads/preload-engine.js';
 import type { ActorStats } from '../threads/protocol.js';
 import { ThreadPool } from '../threads/thread-pool.js';
 import { GroupAssignment } from './assignment.js';
+import { AutoBalance } from './auto-balance.js';
 import type { ManagerEvents } from './events.js';
 import { Movement, type MovedPartition } from './movement.js';
 import { recordMetrics } from './metrics-recorder.js';
@@ -96,6 +97,7 @@ export class StateManager<R extends Streams = Streams>
   readonly streams: RoutersOf<R>;
   readonly #parts: Parts;
   readonly #movement: Movement;
+  readonly #autoBalance: AutoBalance;
   readonly #life = new Lifecycle(managerLifecycle, 'manager');
   readonly #routers = new Map<string, StreamRouter>();
   readonly #changes = new Set<() => void>();
@@ -157,6 +159,14 @@ export class StateManager<R extends Streams = Streams>
         this.#expectUsable();
       },
     });
+    this.#autoBalance = new AutoBalance({
+      clock: environment.clock,
+      logger: options.logger,
+      places,
+      router,
+      movement: this.#movement,
+      keepers: () => assignment.keepers(),
+    });
     for (const plan of plans) this.#routers.set(plan.stream, this.#makeRouter(plan));
     this.streams = Object.fromEntries(
       [...this.#routers].map(([stream, router]) => [stream, bound(router)]),
@@ -215,6 +225,7 @@ export class StateManager<R extends Streams = Streams>
       await manager.#join(session);
       await manager.#until(() => manager.#allKeepers((keeper) => keeper.everOpened));
       manager.#life.move('running');
+      if (resolved.rebalance === 'auto') manager.#autoBalance.start();
       return manager;
     } catch (error) {
       for (const undo of release.reverse())
@@ -427,6 +438,7 @@ export class StateManager<R extends Streams = Streams>
   async #stop(deadlineMs: number): Promise<boolean> {
     const { environment, emitter, options } = this.#parts;
     this.#life.move('stopping');
+    this.#autoBalance.stop();
     this.#changed();
     const deadline = Deadline.after(environment.clock, deadlineMs);
     const reserveMs = deadlineMs * STOP_RESERVE;
