@@ -3,9 +3,11 @@
  * busiest one. Owns the timer and the figures of the last look; one look, and one move, at a time.
  */
 import type { Clock, Timer } from '../core/clock.js';
+import { Deadline } from '../core/deadline.js';
 import { isPartitaError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
+import type { ActorStats } from '../threads/protocol.js';
 import { Balancer, type ActorLoad, type ThreadLoad } from './balancer.js';
 import type { Movement } from './movement.js';
 import type { PartitionKeeper } from './partition-keeper.js';
@@ -82,13 +84,19 @@ export class AutoBalance {
     return loads.filter((load) => load !== undefined);
   }
 
+  /** One whose handler blocks does not answer, and must not keep the others from being looked at. */
+  #inTime(keeper: PartitionKeeper): Promise<ActorStats | undefined> {
+    const deadline = Deadline.after(this.#options.clock, LOOK_EVERY_MS);
+    return deadline.race(keeper.stats(), `A look at ${keeper.plan.stream}-${keeper.partition}`);
+  }
+
   async #load(
     keeper: PartitionKeeper,
     before: ReadonlyMap<PartitionKeeper, number>,
   ): Promise<ActorLoad | undefined> {
     const { place, partition, plan } = keeper;
-    // One that ends in this very moment has no load.
-    const stats = await keeper.stats().catch(() => undefined);
+    // One that ends in this very moment, or does not answer, has no load.
+    const stats = await this.#inTime(keeper).catch(() => undefined);
     if (place === undefined || stats === undefined) return undefined;
     this.#records.set(keeper, stats.records);
     const since = stats.records - (before.get(keeper) ?? 0);
