@@ -3,11 +3,9 @@
  * busiest one. Owns the timer and the figures of the last look; one look, and one move, at a time.
  */
 import type { Clock, Timer } from '../core/clock.js';
-import { Deadline } from '../core/deadline.js';
 import { isPartitaError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
-import type { ActorStats } from '../threads/protocol.js';
 import { Balancer, type ActorLoad, type ThreadLoad } from './balancer.js';
 import type { Movement } from './movement.js';
 import type { PartitionKeeper } from './partition-keeper.js';
@@ -27,8 +25,8 @@ const LOOK_EVERY_MS = 1_000;
 export class AutoBalance {
   readonly #options: AutoBalanceOptions;
   readonly #balancer = new Balancer();
-  /** Records of each actor at the last look. */
-  #records = new Map<PartitionKeeper, number>();
+  /** Bytes that each actor was done with at the last look. */
+  #done = new Map<PartitionKeeper, number>();
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -65,8 +63,8 @@ export class AutoBalance {
     const threads: ThreadLoad[] = [];
     for (const [place, utilisation] of this.#options.places.utilisations().entries())
       // One that has not been started has nothing to do.
-      threads.push({ place, utilisation: utilisation ?? 0 });
-    const actors = await this.#actors();
+      threads.push({ place, utilisation: Math.max(0, utilisation ?? 0) });
+    const actors = this.#actors();
     const move = this.#stopped ? undefined : this.#balancer.next({ threads, actors });
     if (move === undefined) return;
     try {
@@ -77,34 +75,21 @@ export class AutoBalance {
     }
   }
 
-  async #actors(): Promise<ActorLoad[]> {
-    const before = this.#records;
-    this.#records = new Map();
-    const loads = await Promise.all(this.#options.keepers().map((keeper) => this.#load(keeper, before)));
-    return loads.filter((load) => load !== undefined);
-  }
-
-  /** One whose handler blocks does not answer, and must not keep the others from being looked at. */
-  #inTime(keeper: PartitionKeeper): Promise<ActorStats | undefined> {
-    const deadline = Deadline.after(this.#options.clock, LOOK_EVERY_MS);
-    return deadline.race(keeper.stats(), `A look at ${keeper.plan.stream}-${keeper.partition}`);
-  }
-
-  async #load(
-    keeper: PartitionKeeper,
-    before: ReadonlyMap<PartitionKeeper, number>,
-  ): Promise<ActorLoad | undefined> {
-    const { place, partition, plan } = keeper;
-    // One that ends in this very moment, or does not answer, has no load.
-    const stats = await this.#inTime(keeper).catch(() => undefined);
-    if (place === undefined || stats === undefined) return undefined;
-    this.#records.set(keeper, stats.records);
-    const since = stats.records - (before.get(keeper) ?? 0);
-    const waitingBytes = this.#options.router.waitingBytes(
-      plan.inputs.map(({ topic }) => topic),
-      partition,
-    );
-    // A new incarnation counts from 0 again.
-    return { stream: plan.stream, partition, place, records: Math.max(0, since), waitingBytes };
+  /** What the main thread sees of them: a busy thread can't be asked. */
+  #actors(): ActorLoad[] {
+    const before = this.#done;
+    this.#done = new Map();
+    const actors: ActorLoad[] = [];
+    for (const keeper of this.#options.keepers()) {
+      const { place, partition, plan } = keeper;
+      if (place === undefined || keeper.state !== 'running') continue;
+      const topics = plan.inputs.map(({ topic }) => topic);
+      const { waiting, done } = this.#options.router.load(topics, partition);
+      this.#done.set(keeper, done);
+      // A new incarnation counts from 0 again.
+      const doneBytes = Math.max(0, done - (before.get(keeper) ?? 0));
+      actors.push({ stream: plan.stream, partition, place, doneBytes, waitingBytes: waiting });
+    }
+    return actors;
   }
 }

@@ -14,8 +14,8 @@ export interface ActorLoad {
   readonly stream: string;
   readonly partition: number;
   readonly place: number;
-  /** Records that it has processed in the interval. */
-  readonly records: number;
+  /** Bytes of chunks that it has processed in the interval. */
+  readonly doneBytes: number;
   /** Bytes of chunks that wait at it. */
   readonly waitingBytes: number;
 }
@@ -44,7 +44,7 @@ const COOL_DOWN_ROUNDS = 20;
 
 /**
  * The one actor whose move makes the busiest thread and the idlest one most alike, if that is clearly better than now: an
- * actor's part of its thread's load is its part of the records processed there, or, where none was, of the bytes that wait.
+ * actor's part of its thread's load is its part of the bytes that were processed or wait there.
  */
 export function decideMove(loads: Loads, mayMove: (actor: ActorLoad) => boolean): BalanceMove | undefined {
   const sorted = [...loads.threads].sort((a, b) => a.utilisation - b.utilisation || a.place - b.place);
@@ -54,7 +54,6 @@ export function decideMove(loads: Loads, mayMove: (actor: ActorLoad) => boolean)
   const gap = busy.utilisation - idle.utilisation;
   if (busy.utilisation < BUSY_MIN || gap < GAP_MIN) return undefined;
   const there = loads.actors.filter(({ place }) => place === busy.place);
-  const weight = weigher(there);
   const total = there.reduce((sum, actor) => sum + weight(actor), 0);
   if (total === 0) return undefined;
   let best: { readonly actor: ActorLoad; readonly gap: number } | undefined;
@@ -69,9 +68,8 @@ export function decideMove(loads: Loads, mayMove: (actor: ActorLoad) => boolean)
   return { stream, partition, from: busy.place, to: idle.place };
 }
 
-function weigher(actors: readonly ActorLoad[]): (actor: ActorLoad) => number {
-  const someProcessed = actors.some(({ records }) => records > 0);
-  return someProcessed ? ({ records }) => records : ({ waitingBytes }) => waitingBytes;
+function weight({ doneBytes, waitingBytes }: ActorLoad): number {
+  return doneBytes + waitingBytes;
 }
 
 /** The decision over time: at most one move per `next`. */

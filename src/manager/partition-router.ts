@@ -22,6 +22,7 @@ interface Lane extends TopicPartition {
   readonly route: Route;
   readonly logEpoch: number;
   outstandingBytes: number;
+  doneBytes: number;
   outstandingEmpty: number;
   paused: boolean;
 }
@@ -66,6 +67,7 @@ export class PartitionRouter {
         partition: route.partition,
         logEpoch: epoch,
         outstandingBytes: 0,
+        doneBytes: 0,
         outstandingEmpty: 0,
         paused: false,
       };
@@ -95,6 +97,7 @@ export class PartitionRouter {
     }
     this.#send(lane, chunk, () => {
       lane.outstandingBytes -= bytes;
+      lane.doneBytes += bytes;
       this.#maybeResume(lane);
     });
     return true;
@@ -107,12 +110,13 @@ export class PartitionRouter {
     return total;
   }
 
-  /** Bytes of these inputs that are with the partition's actor. */
-  waitingBytes(topics: readonly string[], partition: number): number {
-    return topics.reduce(
-      (sum, topic) => sum + (this.#lanes.get(topic)?.[partition]?.outstandingBytes ?? 0),
-      0,
-    );
+  /** Bytes of these inputs that are with the partition's actor, and that it is done with since it serves. */
+  load(topics: readonly string[], partition: number): { readonly waiting: number; readonly done: number } {
+    const lanes = topics.map((topic) => this.#lanes.get(topic)?.[partition]);
+    return {
+      waiting: lanes.reduce((sum, lane) => sum + (lane?.outstandingBytes ?? 0), 0),
+      done: lanes.reduce((sum, lane) => sum + (lane?.doneBytes ?? 0), 0),
+    };
   }
 
   /** Only a merge of several inputs waits for the news that one is at its end. */

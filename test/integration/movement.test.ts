@@ -118,7 +118,7 @@ for (const guarantee of ['exactly-once', 'at-least-once'] as const)
 test('threads die while actors move to and from them, and what was acknowledged counts once', async () => {
   const manager = await started({ workers: 3, restarts: { max: 50, firstMs: 5, maxMs: 20 } });
   const flowing = flow(manager);
-  for (let i = 0; i < 20; i++) {
+  for (let i = 0; i < 12; i++) {
     const moves = Array.from({ length: 3 }, () =>
       manager.move('moved', random.below(PARTITIONS), random.below(3)).catch(code('THREAD_DIED')),
     );
@@ -235,3 +235,25 @@ for (const [name, meanwhile] of [
     await done(again);
     await load.verify(again, 'exactly-once');
   });
+
+test('with rebalance auto an actor leaves a thread that is hot for one that is idle', async () => {
+  const manager = await started({ workers: 2, rebalance: 'auto' });
+  for (let partition = 0; partition < PARTITIONS; partition++) await manager.move('moved', partition, 0);
+  const balanced: number[] = [];
+  manager.on('moved', ({ why, from, to }) => {
+    if (why !== 'balance') return;
+    assert.deepEqual([from, to], [0, 1]);
+    balanced.push(to);
+  });
+  const until = performance.now() + 20_000;
+  for (let n = 1; balanced.length === 0; n++) {
+    assert.ok(performance.now() < until, 'nobody moved within 20 s');
+    const value = JSON.stringify({ n, amount: 1, burnMs: 4 });
+    await desk.log.produce(
+      'steps',
+      Array.from({ length: PARTITIONS }, (_, partition) => ({ key: `hot${partition}`, value, partition })),
+    );
+    await sleep(20);
+  }
+  assert.ok(balanced.length >= 1);
+});

@@ -5,11 +5,11 @@ import fc from 'fast-check';
 import { Balancer, decideMove, type ActorLoad } from '../../src/manager/balancer.js';
 import { planMoves, PlaceTable } from '../../src/manager/placement.js';
 
-const actor = (partition: number, place: number, records: number, waitingBytes = 0): ActorLoad => ({
+const actor = (partition: number, place: number, doneBytes: number, waitingBytes = 0): ActorLoad => ({
   stream: 's',
   partition,
   place,
-  records,
+  doneBytes,
   waitingBytes,
 });
 const threads = (...utilisations: number[]) =>
