@@ -3,8 +3,8 @@
  * state kept and wiped, a second member that comes and goes. Whether the runtime has threads and a real clock is the world's affair.
  */
 import assert from 'node:assert/strict';
-import { isPartitaError, type EmbeddedLog, type ErrorCode } from '../../src/index.js';
-import { readAll, settled, type Job } from './oracle-job.js';
+import { isPartitaError, type ErrorCode } from '../../src/index.js';
+import { readAll, settled, type Job, type OracleLog } from './oracle-job.js';
 import {
   assertSuperset,
   assertTotals,
@@ -20,7 +20,7 @@ export const PARTITIONS = 4;
 const SETTLE_MS = 20_000;
 
 export interface World {
-  readonly log: EmbeddedLog;
+  readonly log: OracleLog;
   start(): Promise<Job>;
   /** A second member of the group, with databases of its own or (if it can) the same ones. */
   join(): Promise<Job>;
@@ -88,7 +88,7 @@ export async function runOracle(random: SeededRandom, options: RunOptions, world
 }
 
 async function assertOutputs(
-  log: EmbeddedLog,
+  log: OracleLog,
   policy: Policy,
   guarantee: 'exactly-once' | 'at-least-once',
   expected: Expected,
