@@ -451,8 +451,7 @@ export class PartitionKeeper {
       this.#stopping.abort();
       return false;
     }
-    const { firstMs } = this.#environment.options.restarts;
-    const decision = decideRestart(ending, this.#backoff, firstMs);
+    const decision = decideRestart(ending, this.#backoff);
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);

@@ -20,17 +20,10 @@ export interface Ending {
   readonly innocent: boolean;
 }
 
-/**
- * @param backoff of the partition's restarts in a row
- * @param innocentMs how long one waits against whom nothing counts
- */
-export function decideRestart(
-  { error, mended, innocent }: Ending,
-  backoff: Backoff,
-  innocentMs: number,
-): RestartDecision {
+/** @param backoff of the partition's restarts in a row; what others did to it does not count among them */
+export function decideRestart({ error, mended, innocent }: Ending, backoff: Backoff): RestartDecision {
   if (isPartitaError(error, 'PARTITION_NOT_OWNED')) return { kind: 'lost' };
-  if (innocent) return { kind: 'restart', delayMs: innocentMs };
+  if (innocent) return { kind: 'restart', delayMs: 0 };
   if (!mended && !isMendable(error)) return { kind: 'fail' };
   const delayMs = backoff.next();
   return delayMs === undefined ? { kind: 'fail' } : { kind: 'restart', delayMs };
