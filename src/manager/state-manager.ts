@@ -235,8 +235,8 @@ export class StateManager<R extends Streams = Streams>
 
   /**
    * Tries a partition again that has failed and stays down (`onPartitionFailed: 'isolate'`). Resolves when it serves, at once
-   * if it already does. Rejects ACTOR_FAILED with the cause if it fails again, PARTITION_NOT_OWNED if it is not (or no longer)
-   * this manager's.
+   * if it already does; it may fail again at the same record afterwards. Rejects ACTOR_FAILED with the cause if it fails before
+   * it serves, PARTITION_NOT_OWNED if it is not (or no longer) this manager's.
    */
   async reopen(stream: keyof R & string, partition: number): Promise<void> {
     this.#expectUsable();

@@ -10,7 +10,7 @@ import type deadly from '../fixtures/deadly-fail.js';
 
 export type DeadlyManager = StateManager<ReturnType<typeof deadlyStream>>;
 
-export function deadlyStream(policy: 'fail' | 'skip' | 'dead-letter') {
+export function deadlyStream(policy: 'fail' | 'skip' | 'dead-letter' | 'decide') {
   const url = new URL(`../fixtures/deadly-${policy}.js`, import.meta.url);
   return { deadly: processorAt<typeof deadly>(url) };
 }
@@ -94,11 +94,13 @@ export class DeadlyTopics {
   }
 
   /** Offset and error code of each dead letter. */
-  async deadLetters(): Promise<
+  async deadLetters(
+    topic = 'dead',
+  ): Promise<
     { readonly partition: number; readonly code: string | undefined; readonly event: DeadlyEvent }[]
   > {
     const found: { partition: number; code: string | undefined; event: DeadlyEvent }[] = [];
-    for await (const { partition, value, headers } of this.#log.read('dead')) {
+    for await (const { partition, value, headers } of this.#log.read(topic)) {
       const code = headers.find(([name]) => name === 'partita.error.code')?.[1];
       found.push({
         partition,
