@@ -82,6 +82,8 @@ export interface KeeperListener {
 
 /** What a failed incarnation gets for its close. */
 const DISCARD_BUDGET_MS = 5_000;
+/** How long the others of a thread process undisturbed before one goes on that may kill it. */
+const NEIGHBOURS_FIRST_MS = 1_000;
 /** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
 const SERVED_LONG_MS = 60_000;
 
@@ -279,7 +281,7 @@ export class PartitionKeeper {
       const run = await this.#makeRun(place);
       // Whoever stops the keeper from here on closes this run.
       this.#run = run;
-      environment.deaths.enter(place, run.spec);
+      environment.deaths.enter(place, run.spec, this);
       const ending = await this.#live(run);
       if (!this.stopped) this.#outcome = await run.close({ commit: false, budgetMs: DISCARD_BUDGET_MS });
       else {
@@ -354,8 +356,7 @@ export class PartitionKeeper {
         this.#move('recovering');
         return run.recover();
       });
-      // Others of the thread may be suspects too: one after the other, so that the next death tells which.
-      if (this.#suspicion.suspect !== undefined) await run.unlessEnded(this.#turn(run));
+      await run.unlessEnded(this.#turn(run));
       run.serve(recovered);
       this.#move('running');
       this.#listener.onRecovered(this, recovered);
@@ -370,12 +371,18 @@ export class PartitionKeeper {
     return ending;
   }
 
-  #turn(run: ActorRun): Promise<void> {
-    return this.#environment.deaths.turn(
-      run.place,
-      this,
-      AbortSignal.any([this.#stopping.signal, run.closing]),
-    );
+  /**
+   * With a record before it that may kill its thread: the others there get somewhere first; and of several suspects one goes
+   * on after the other, so that the next death tells which it was.
+   */
+  async #turn(run: ActorRun): Promise<void> {
+    const { suspect } = this.#suspicion;
+    if (suspect === undefined || suspect.isPoison) return;
+    const { deaths, options } = this.#environment;
+    const signal = AbortSignal.any([this.#stopping.signal, run.closing]);
+    await deaths.turn(run.place, this, signal);
+    const whileMs = Math.min(NEIGHBOURS_FIRST_MS, options.checkpoint.intervalMs);
+    await deaths.neighboursFirst(run.place, run.spec, whileMs, signal);
   }
 
   /** What is to be held against the partition, now that the incarnation is gone. */

@@ -7,6 +7,12 @@ import type { Clock, Timer } from '../core/clock.js';
 import type { ActorSpec } from '../threads/protocol.js';
 import { accused, callUnderWay } from './suspects.js';
 
+/** Another partition at the same place. */
+export interface Neighbour {
+  /** Commits what it has processed; nothing while it does not serve. */
+  checkpoint(): Promise<void>;
+}
+
 interface Turn {
   readonly holder: object;
   readonly waiting: (() => void)[];
@@ -16,7 +22,7 @@ interface Turn {
 export class ThreadDeaths {
   readonly #clock: Clock;
   readonly #turnMaxMs: number;
-  readonly #at = new Map<number, Set<ActorSpec>>();
+  readonly #at = new Map<number, Map<ActorSpec, Neighbour>>();
   /** By the error that all actors of a dead thread are told. */
   readonly #accused = new WeakMap<object, ReadonlySet<ActorSpec>>();
   readonly #turns = new Map<number, Turn>();
@@ -27,10 +33,10 @@ export class ThreadDeaths {
     this.#turnMaxMs = turnMaxMs;
   }
 
-  enter(place: number, spec: ActorSpec): void {
+  enter(place: number, spec: ActorSpec, neighbour: Neighbour): void {
     const there = this.#at.get(place);
-    if (there === undefined) this.#at.set(place, new Set([spec]));
-    else there.add(spec);
+    if (there === undefined) this.#at.set(place, new Map([[spec, neighbour]]));
+    else there.set(spec, neighbour);
   }
 
   leave(place: number, spec: ActorSpec): void {
@@ -41,7 +47,7 @@ export class ThreadDeaths {
   isAccused(place: number, spec: ActorSpec, death: object): boolean {
     let found = this.#accused.get(death);
     if (found === undefined) {
-      const there = [...(this.#at.get(place) ?? [])];
+      const there = [...(this.#at.get(place)?.keys() ?? [])];
       found = accused(new Map(there.map((each) => [each, callUnderWay(each)])));
       this.#accused.set(death, found);
     }
@@ -73,6 +79,23 @@ export class ThreadDeaths {
       { ref: false },
     );
     this.#turns.set(place, { holder, waiting: [], timer });
+  }
+
+  /**
+   * Lets the others of the place process for a while and commit, before one goes on that may kill the thread under them:
+   * so they get on between its deaths, however often it dies. Resolves at once if it is alone.
+   */
+  async neighboursFirst(place: number, spec: ActorSpec, whileMs: number, signal: AbortSignal): Promise<void> {
+    const others = [...(this.#at.get(place) ?? [])].filter(([other]) => other !== spec);
+    if (others.length === 0) return;
+    await this.#clock.sleep(whileMs, signal);
+    const commits = Promise.allSettled(others.map(([, neighbour]) => neighbour.checkpoint()));
+    const late = new AbortController();
+    const enough = this.#clock.sleep(this.#turnMaxMs, AbortSignal.any([signal, late.signal]));
+    // It is either of no interest any more or the end of the waiting.
+    enough.catch(() => undefined);
+    await Promise.race([commits, enough]);
+    late.abort();
   }
 
   /** Idempotent. */

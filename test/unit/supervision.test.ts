@@ -222,9 +222,10 @@ describe('the actors of one thread', () => {
     first!.mark.pending();
     second!.mark.record(0, 1);
     elsewhere!.mark.record(0, 1);
-    deaths.enter(0, asSpec(first!));
-    deaths.enter(0, asSpec(second!));
-    deaths.enter(1, asSpec(elsewhere!));
+    const neighbour = { checkpoint: () => Promise.resolve() };
+    deaths.enter(0, asSpec(first!), neighbour);
+    deaths.enter(0, asSpec(second!), neighbour);
+    deaths.enter(1, asSpec(elsewhere!), neighbour);
     const death = new Error('gone');
     assert.equal(deaths.isAccused(0, asSpec(first!), death), false);
     deaths.leave(0, asSpec(second!));
@@ -257,5 +258,33 @@ describe('the actors of one thread', () => {
     assert.deepEqual(order, ['b', 'd', 'c']);
     deaths.endTurn(0, c);
     await Promise.all(all);
+  });
+
+  test('let the others process and commit first, for a bounded time, and wait for nobody if there is nobody', async () => {
+    const clock = new ManualClock();
+    const deaths = new ThreadDeaths(clock, 1_000);
+    const me = asSpec(spec());
+    const { signal } = new AbortController();
+    deaths.enter(0, me, { checkpoint: () => Promise.resolve() });
+    await deaths.neighboursFirst(0, me, 200, signal);
+    const told: number[] = [];
+    let commit: () => void = () => undefined;
+    const checkpoint = () => {
+      told.push(clock.monotonic());
+      return new Promise<void>((resolve) => (commit = resolve));
+    };
+    deaths.enter(0, asSpec(spec()), { checkpoint });
+    let over = 0;
+    const wait = () => deaths.neighboursFirst(0, me, 200, signal).then(() => over++);
+    const first = wait();
+    await clock.advanceAsync(900);
+    assert.deepEqual([told, over], [[200], 0]);
+    commit();
+    await first;
+    assert.equal(clock.pendingTimers, 0);
+    const second = wait();
+    await clock.advanceAsync(1_300);
+    await second;
+    assert.deepEqual([told.length, over], [2, 2]);
   });
 });
