@@ -25,7 +25,7 @@ const code =
 
 /** An actor that answers when the test says so. */
 class HeldActor {
-  readonly progress = new SharedArrayBuffer(PROGRESS.slots * 4);
+  readonly progress = new SharedArrayBuffer(PROGRESS.bytes);
   readonly commands: { call: CommandCall; resolve: (value: unknown) => void; reject: (e: Error) => void }[] =
     [];
   readonly chunks: { chunk: Chunk; done: () => void }[] = [];

@@ -1,0 +1,103 @@
+/**
+ * Supervision in one thread on a clock that is moved: minutes of hanging handlers and a thread that dies under the same
+ * record, in no time and the same way each time.
+ */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { embeddedLog, isPartitaError, type EmbeddedLog } from '../../src/index.js';
+import type { ManagerOptions } from '../../src/manager/options.js';
+import { StateManager } from '../../src/manager/state-manager.js';
+import { DeadlyTopics, deadlyStream, type DeadlyManager } from '../support/deadly-run.js';
+import { OneThread } from '../support/one-thread.js';
+import { seededRandom } from '../support/seeded-random.js';
+
+let world: OneThread;
+let log: EmbeddedLog;
+let topics: DeadlyTopics;
+let manager: DeadlyManager | undefined;
+
+beforeEach(async () => {
+  world = new OneThread(seededRandom(1));
+  log = await embeddedLog({ clock: world.clock });
+  topics = await DeadlyTopics.create(log, 2);
+});
+
+afterEach(async () => {
+  await world.drive(manager?.stop() ?? Promise.resolve());
+  await log.close();
+});
+
+async function start(options: Partial<ManagerOptions> = {}): Promise<DeadlyManager> {
+  const streams = deadlyStream('dead-letter');
+  const all = { group: 'g', log, stateDir: '/nowhere', workers: 1, ...options, streams };
+  manager = await world.drive(StateManager.startIn(all, world.environment));
+  await world.drive(manager.ready());
+  return manager;
+}
+
+async function settled(partitions?: readonly number[]): Promise<void> {
+  for (let step = 0; !(await topics.settled(partitions)); step++) {
+    assert.ok(step < 1_000, 'it did not come about');
+    await world.drive(world.clock.sleep(200));
+  }
+}
+
+test('a handler that never settles is noticed after half a minute, each time, and its record is given up after three', async () => {
+  await topics.fill(4);
+  await topics.deed(1, 'hang');
+  await topics.fill(4);
+  const running = await start();
+  const stuckAt: number[] = [];
+  running.on('restarting', ({ partition, error }) => {
+    assert.equal(partition, 1);
+    assert.ok(isPartitaError(error, 'ACTOR_STUCK'), String(error));
+    assert.deepEqual([error.details['topic'], error.details['offset']], ['events', 4]);
+    stuckAt.push(world.clock.monotonic());
+  });
+  const startedAt = world.clock.monotonic();
+  await settled([0]);
+  assert.equal(stuckAt.length, 0);
+  await settled();
+  assert.equal(stuckAt.length, 3);
+  for (const [i, at] of stuckAt.entries()) {
+    const after = at - (stuckAt[i - 1] ?? startedAt);
+    assert.ok(after >= 30_000 && after < 36_000, `${after} ms`);
+  }
+  assert.deepEqual(await topics.outputs(), topics.expected().outputs);
+  assert.deepEqual(
+    (await topics.deadLetters()).map(({ code }) => code),
+    ['POISON_RECORD'],
+  );
+});
+
+test('a thread that dies three times while one of its partitions waits in the same record gives up that record', async () => {
+  await topics.fill(3);
+  await topics.deed(0, 'hang');
+  await topics.fill(3);
+  const running = await start({ watchdogMs: 0 });
+  let restarts = 0;
+  running.on('restarting', () => restarts++);
+  for (let death = 0; death < 3; death++) {
+    assert.equal((await topics.deadLetters()).length, 0);
+    await world.drive(world.clock.sleep(5_000));
+    await world.kill(0);
+    await world.drive(running.ready());
+  }
+  await settled();
+  assert.equal(restarts, 6, 'both partitions, three times');
+  assert.deepEqual(await topics.outputs(), topics.expected().outputs);
+  assert.equal((await topics.deadLetters()).length, 1);
+});
+
+test('deaths of a thread whose partitions are in no record give up nothing, however many', async () => {
+  await start({ watchdogMs: 0, restarts: { max: 4, firstMs: 5, maxMs: 5 } });
+  for (let death = 0; death < 6; death++) {
+    await topics.fill(2);
+    await settled();
+    await world.kill(0);
+    await world.drive(manager!.ready());
+  }
+  await settled();
+  assert.deepEqual(await topics.outputs(), topics.expected().outputs);
+  assert.equal((await topics.deadLetters()).length, 0);
+});
