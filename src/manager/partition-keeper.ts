@@ -6,7 +6,8 @@
  */
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
-import { isPartitaError, PartitaError } from '../core/errors.js';
+import { isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
+import type { TopicLimits } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
@@ -103,6 +104,8 @@ export class PartitionKeeper {
   #place: number | undefined;
   #inherited: CommitInDoubt | undefined;
   #suspicion = new Suspicion();
+  /** Of the last ending, since the last commit. */
+  #endedBy: ErrorCode | undefined;
   #failure: unknown;
   /** Ends the wait of a failed partition. */
   #reopen: () => void = () => undefined;
@@ -189,6 +192,7 @@ export class PartitionKeeper {
     if (this.#state !== 'failed' || this.stopped) return;
     this.#failure = undefined;
     this.#suspicion = new Suspicion();
+    this.#endedBy = undefined;
     this.#backoff.reset();
     this.#move('restarting');
     this.#reopen();
@@ -320,6 +324,7 @@ export class PartitionKeeper {
       },
       onCommitted: (offsets) => {
         this.#backoff.reset();
+        this.#endedBy = undefined;
         if (this.#suspicion.committed(offsets)) shared.deaths.endTurn(place, this);
       },
       onWanted: () => {
@@ -328,18 +333,29 @@ export class PartitionKeeper {
     });
   }
 
-  /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
-  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog'>> {
-    const { inputs, changelog } = this.plan;
-    const all = [...inputs, ...(changelog === undefined ? [] : [changelog])];
-    const described = await this.#environment.log.topics.describe(all.map(({ topic }) => topic));
-    const present = <T extends { readonly topicId: string }>(of: T, i: number): T => ({
+  /**
+   * A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. And what may
+   * be written to it may have changed.
+   */
+  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog' | 'outputs' | 'deadLetters'>> {
+    const { inputs, changelog, outputs, deadLetters } = this.plan;
+    const written = [...outputs, ...deadLetters, ...(changelog === undefined ? [] : [changelog])];
+    const topics = [...new Set([...inputs, ...written].map(({ topic }) => topic))];
+    const described = await this.#environment.log.topics.describe(topics);
+    const now = new Map(described.map((description, i) => [topics[i]!, description]));
+    const id = <T extends { readonly topic: string; readonly topicId: string }>(of: T): T => ({
       ...of,
-      topicId: described[i]?.topicId ?? of.topicId,
+      topicId: now.get(of.topic)?.topicId ?? of.topicId,
+    });
+    const limits = <T extends { readonly topic: string; readonly limits: TopicLimits }>(of: T): T => ({
+      ...of,
+      limits: now.get(of.topic)?.limits ?? of.limits,
     });
     return {
-      inputs: inputs.map(present),
-      changelog: changelog === undefined ? undefined : present(changelog, inputs.length),
+      inputs: inputs.map(id),
+      changelog: changelog === undefined ? undefined : limits(id(changelog)),
+      outputs: outputs.map(limits),
+      deadLetters: deadLetters.map(limits),
     };
   }
 
@@ -458,7 +474,9 @@ export class PartitionKeeper {
       this.#stopping.abort();
       return false;
     }
-    const decision = decideRestart(ending, this.#backoff);
+    const code = isPartitaError(ending.error) ? ending.error.code : undefined;
+    const decision = decideRestart(ending, code !== undefined && code === this.#endedBy, this.#backoff);
+    this.#endedBy = code;
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);

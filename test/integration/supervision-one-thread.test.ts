@@ -70,6 +70,33 @@ test('a handler that never settles is noticed after half a minute, each time, an
   );
 });
 
+test('what lies before a suspect record is committed on the way to it, by few checkpoints, and not lost to the next death', async () => {
+  await topics.fill(200, 0);
+  await topics.deed(0, 'hang');
+  const running = await start({ checkpoint: { intervalMs: 3_600_000 } });
+  /** Outputs that are committed, and checkpoints that were taken, at each death. */
+  const atDeath: (readonly [number, number])[] = [];
+  let checkpoints = 0;
+  let read: Promise<unknown> = Promise.resolve();
+  running
+    .on('checkpoint', ({ reason }) => {
+      if (reason === 'suspect') checkpoints++;
+    })
+    .on('restarting', () => {
+      const taken = checkpoints;
+      read = topics.outputs().then(([outputs]) => atDeath.push([outputs!.length, taken]));
+    });
+  for (let step = 0; atDeath.length < 2; step++) {
+    assert.ok(step < 1_000, 'it did not die twice');
+    await world.drive(world.clock.sleep(1_000));
+    await read;
+  }
+  const [first, second] = atDeath;
+  assert.deepEqual(first, [0, 0]);
+  assert.equal(second![0], 200);
+  assert.ok(second![1] > 1 && second![1] <= 10, `${second![1]} checkpoints`);
+});
+
 test('a thread that dies three times while one of its partitions waits in the same record gives up that record', async () => {
   await topics.fill(3);
   await topics.deed(0, 'hang');
