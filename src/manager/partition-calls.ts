@@ -109,6 +109,8 @@ export class PartitionCalls {
     this.#sent.clear();
     again.sort((a, b) => a.seq - b.seq);
     this.#waiting.unshift(...again);
+    // What went away meanwhile has no next incarnation here.
+    if (this.#closed !== undefined) this.reject(this.#closed);
   }
 
   /** The log has committed these commands. */
@@ -130,7 +132,10 @@ export class PartitionCalls {
       });
   }
 
-  /** The partition is not here any more: everything is rejected, what is in doubt as unknown. */
+  /**
+   * The partition is not here any more: everything is rejected, what is in doubt as unknown. Commands that an incarnation
+   * has been sent wait for its end: it may still start them, and a commit that is under way may come out well.
+   */
   reject(makeError: () => Error): void {
     this.#answering = undefined;
     this.#closed = makeError;
@@ -138,7 +143,8 @@ export class PartitionCalls {
       this.#finish(call, () => {
         call.reject(this.#restarted('unknown'));
       });
-    for (const call of [...this.#waiting.splice(0), ...this.#sent])
+    const queries = [...this.#sent].filter(({ kind }) => kind === 'query');
+    for (const call of [...this.#waiting.splice(0), ...queries])
       this.#finish(call, () => {
         call.reject(makeError());
       });

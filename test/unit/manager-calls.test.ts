@@ -168,6 +168,32 @@ test('a partition that went to another member rejects what waits and what comes,
   assert.equal(actor.commands.length, 1);
 });
 
+test('a command that was sent when the partition was lost is rejected only when its commit can not come out well any more', async () => {
+  for (const [ending, finish, outcome] of [
+    ['committed after all', undefined, undefined],
+    ['not committed', new Set<number>(), 'notApplied'],
+    ['in doubt', new Set([1]), 'unknown'],
+  ] as const) {
+    const held = calls();
+    const actor = new HeldActor();
+    held.attach(actor.api, actor.progress);
+    const [started, waiting] = [held.command(add, bounds), held.command(add, bounds)];
+    await settle();
+    actor.started(1);
+    let settled = 0;
+    for (const call of [started, waiting]) void call.catch(() => undefined).finally(() => settled++);
+    held.reject(() => new PartitaError('PARTITION_NOT_OWNED', 'gone'));
+    await settle();
+    assert.equal(settled, 0, `${ending}: the commit may be under way, the other one may still start`);
+    if (finish === undefined) held.committed([{ seq: 1, result: 7 }]);
+    held.settle(finish ?? new Set());
+    if (outcome === undefined) assert.equal(await started, 7);
+    else await assert.rejects(started, code('ACTOR_RESTARTED', outcome));
+    await assert.rejects(waiting, code('PARTITION_NOT_OWNED'), ending);
+    assert.equal(held.pending, 0);
+  }
+});
+
 // ── router ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function session(log: string[]): GroupSession {
