@@ -98,7 +98,8 @@ export class PartitionCalls {
     this.#answering = undefined;
     const again: Call[] = [];
     for (const call of this.#sent) {
-      if (!isStarted(call)) again.push(call);
+      const started = call.kind === 'command' && call.seq <= startedCommand(call.sentTo);
+      if (!started) again.push(call);
       else if (inDoubt.has(call.seq)) this.#undecided.set(call.seq, call);
       else
         this.#finish(call, () => {
@@ -108,7 +109,7 @@ export class PartitionCalls {
     this.#sent.clear();
     again.sort((a, b) => a.seq - b.seq);
     this.#waiting.unshift(...again);
-    // Taken away meanwhile: nobody here will answer what is left.
+    // What went away meanwhile has no next incarnation here.
     if (this.#closed !== undefined) this.reject(this.#closed);
   }
 
@@ -133,7 +134,7 @@ export class PartitionCalls {
 
   /**
    * The partition is not here any more: everything is rejected, what is in doubt as unknown. Commands that an incarnation
-   * has started wait for its end: its last commit may still be under way, and `settle` tells what became of them.
+   * has been sent wait for its end: it may still start them, and a commit that is under way may come out well.
    */
   reject(makeError: () => Error): void {
     this.#answering = undefined;
@@ -142,8 +143,8 @@ export class PartitionCalls {
       this.#finish(call, () => {
         call.reject(this.#restarted('unknown'));
       });
-    const notStarted = [...this.#sent].filter((call) => !isStarted(call));
-    for (const call of [...this.#waiting.splice(0), ...notStarted])
+    const queries = [...this.#sent].filter(({ kind }) => kind === 'query');
+    for (const call of [...this.#waiting.splice(0), ...queries])
       this.#finish(call, () => {
         call.reject(makeError());
       });
@@ -319,11 +320,6 @@ export class PartitionCalls {
   #details(): { readonly stream: string; readonly partition: number } {
     return { stream: this.#options.stream, partition: this.#options.partition };
   }
-}
-
-/** A command that may have been applied. */
-function isStarted({ kind, seq, sentTo }: Call): boolean {
-  return kind === 'command' && sentTo !== undefined && seq > 0 && seq <= startedCommand(sentTo);
 }
 
 function startedCommand(answering: Answering | undefined): number {
