@@ -27,8 +27,8 @@ export interface CommitInDoubt {
 }
 
 export interface UplinkListener {
-  /** The log has committed: these commands are done, whatever becomes of the actor. */
-  onCommitted(commands: ActorCommit['commands']): void;
+  /** The log has committed: its commands are done, whatever becomes of the actor. */
+  onCommitted(commit: CommitInDoubt): void;
   onEvent(event: ActorEvent): void;
   /** The inherited commit in doubt is settled; commands of it that were not reported committed ended so. */
   onDecided(outcome: 'notApplied' | 'unknown'): void;
@@ -150,7 +150,7 @@ export class PartitionUplink implements ActorUplink {
     );
     this.#committing = undefined;
     // Acknowledged here, at the commit: even if the actor dies before it hears of it, this has happened.
-    if (outcome.kind === 'committed') this.#options.listener.onCommitted(request.commands);
+    if (outcome.kind === 'committed') this.#options.listener.onCommitted(commit);
     if (outcome.kind === 'inDoubt') this.#inDoubt = commit;
     return outcome;
   }
@@ -223,7 +223,7 @@ export class PartitionUplink implements ActorUplink {
     if (tellable) {
       const [committed] = await this.#options.log.committed(this.#spec.group, [expected]);
       if (committed?.offset === expected.offset && committed.metadata === expected.metadata)
-        this.#options.listener.onCommitted(doubt.commands);
+        this.#options.listener.onCommitted(doubt);
     }
     this.#options.listener.onDecided(tellable ? 'notApplied' : 'unknown');
     this.#inDoubt = undefined;

@@ -6,7 +6,8 @@
  */
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
-import { PartitaError } from '../core/errors.js';
+import { isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
+import type { TopicLimits } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
@@ -18,7 +19,7 @@ import type {
   RecoveredActor,
   ResumedActor,
 } from '../threads/protocol.js';
-import { ActorRun, type RunEnding } from './actor-run.js';
+import { ActorRun } from './actor-run.js';
 import { actorSpec } from './actor-spec.js';
 import type { CommitInDoubt } from './actor-uplink.js';
 import type { ResolvedOptions } from './options.js';
@@ -28,7 +29,9 @@ import type { PartitionRouter } from './partition-router.js';
 import type { PlaceTable } from './placement.js';
 import type { RecoveryScheduler } from './recovery-scheduler.js';
 import type { StreamPlan } from './stream-plan.js';
-import { decideRestart } from './supervisor.js';
+import { decideRestart, type Ending } from './supervisor.js';
+import { callUnderWay, stuckIn, Suspicion } from './suspects.js';
+import type { ThreadDeaths } from './thread-deaths.js';
 
 export type KeeperState =
   | 'waiting'
@@ -56,6 +59,7 @@ export interface KeeperEnvironment {
   readonly placeTable: PlaceTable;
   readonly router: PartitionRouter;
   readonly scheduler: RecoveryScheduler;
+  readonly deaths: ThreadDeaths;
   /** A number that has not been given before. */
   nextEpoch(): number;
   cacheBytes(): number;
@@ -74,11 +78,13 @@ export interface KeeperListener {
   onResumed(keeper: PartitionKeeper, resumed: ResumedActor, parkedMs: number): void;
   onRestart(keeper: PartitionKeeper, error: unknown, delayMs: number): void;
   /** It can't go on: no restart would help, or there were too many. */
-  onFailed(keeper: PartitionKeeper, error: unknown): void;
+  onFailed(keeper: PartitionKeeper): void;
 }
 
 /** What a failed incarnation gets for its close. */
 const DISCARD_BUDGET_MS = 5_000;
+/** How long the others of a thread process undisturbed before one goes on that may kill it. */
+const NEIGHBOURS_FIRST_MS = 1_000;
 /** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
 const SERVED_LONG_MS = 60_000;
 
@@ -97,6 +103,12 @@ export class PartitionKeeper {
   #run: ActorRun | undefined;
   #place: number | undefined;
   #inherited: CommitInDoubt | undefined;
+  #suspicion = new Suspicion();
+  /** Of the last ending, since the last commit. */
+  #endedBy: ErrorCode | undefined;
+  #failure: unknown;
+  /** Ends the wait of a failed partition. */
+  #reopen: () => void = () => undefined;
   /** From the barrier that takes the partition away until it comes back, or for good. */
   #parking: Parking | undefined;
   /** A resumption without a word to the log, which is short. */
@@ -137,6 +149,11 @@ export class PartitionKeeper {
     return this.#state;
   }
 
+  /** Why it can't go on, if it has failed. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
   /** Whether some incarnation was opened: what `start` waits for. */
   get everOpened(): boolean {
     return this.#everOpened;
@@ -166,8 +183,19 @@ export class PartitionKeeper {
   }
 
   /** Ends the present incarnation from outside; it is restarted if that helps. */
-  fail(error: unknown, restartable?: boolean): void {
-    this.#run?.fail(error, restartable);
+  fail(error: unknown, mended = false): void {
+    this.#run?.fail(error, mended);
+  }
+
+  /** A failed partition is tried again, with nothing held against it. Does nothing otherwise. */
+  reopen(): void {
+    if (this.#state !== 'failed' || this.stopped) return;
+    this.#failure = undefined;
+    this.#suspicion = new Suspicion();
+    this.#endedBy = undefined;
+    this.#backoff.reset();
+    this.#move('restarting');
+    this.#reopen();
   }
 
   /**
@@ -250,13 +278,14 @@ export class PartitionKeeper {
     this.#move('closed');
   }
 
-  async #oneRun(): Promise<RunEnding> {
+  async #oneRun(): Promise<Ending> {
     const environment = this.#environment;
     const place = (this.#place = environment.placeTable.enter(this.#place));
     try {
       const run = await this.#makeRun(place);
       // Whoever stops the keeper from here on closes this run.
       this.#run = run;
+      environment.deaths.enter(place, run.spec, this);
       const ending = await this.#live(run);
       if (!this.stopped) this.#outcome = await run.close({ commit: false, budgetMs: DISCARD_BUDGET_MS });
       else {
@@ -264,10 +293,12 @@ export class PartitionKeeper {
         this.#outcome = await run.close(this.#close);
       }
       this.#inherited = run.inDoubt;
-      return ending;
+      return this.#judge(run, ending);
     } catch (error) {
-      return { error, restartable: undefined };
+      return { error, mended: false, innocent: false };
     } finally {
+      if (this.#run !== undefined) environment.deaths.leave(place, this.#run.spec);
+      environment.deaths.endTurn(place, this);
       this.#run = undefined;
       environment.placeTable.leave(place);
     }
@@ -281,6 +312,7 @@ export class PartitionKeeper {
       spec: actorSpec({ ...this.plan, ...(await this.#presentTopics()) }, options, this.partition, {
         epoch: shared.nextEpoch(),
         cacheBytes: shared.cacheBytes(),
+        suspect: this.#suspicion.suspect,
       }),
       place,
       calls: this.#calls,
@@ -290,8 +322,10 @@ export class PartitionKeeper {
       onEvent: (event) => {
         this.#listener.onEvent(this, event);
       },
-      onCommitted: () => {
+      onCommitted: (offsets) => {
         this.#backoff.reset();
+        this.#endedBy = undefined;
+        if (this.#suspicion.committed(offsets)) shared.deaths.endTurn(place, this);
       },
       onWanted: () => {
         if (this.parked) this.#endParking('another actor waits for its directory');
@@ -299,25 +333,36 @@ export class PartitionKeeper {
     });
   }
 
-  /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
-  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog'>> {
-    const { inputs, changelog } = this.plan;
-    const all = [...inputs, ...(changelog === undefined ? [] : [changelog])];
-    const described = await this.#environment.log.topics.describe(all.map(({ topic }) => topic));
-    const present = <T extends { readonly topicId: string }>(of: T, i: number): T => ({
+  /**
+   * A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. And what may
+   * be written to it may have changed.
+   */
+  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog' | 'outputs' | 'deadLetters'>> {
+    const { inputs, changelog, outputs, deadLetters } = this.plan;
+    const written = [...outputs, ...deadLetters, ...(changelog === undefined ? [] : [changelog])];
+    const topics = [...new Set([...inputs, ...written].map(({ topic }) => topic))];
+    const described = await this.#environment.log.topics.describe(topics);
+    const now = new Map(described.map((description, i) => [topics[i]!, description]));
+    const id = <T extends { readonly topic: string; readonly topicId: string }>(of: T): T => ({
       ...of,
-      topicId: described[i]?.topicId ?? of.topicId,
+      topicId: now.get(of.topic)?.topicId ?? of.topicId,
+    });
+    const limits = <T extends { readonly topic: string; readonly limits: TopicLimits }>(of: T): T => ({
+      ...of,
+      limits: now.get(of.topic)?.limits ?? of.limits,
     });
     return {
-      inputs: inputs.map(present),
-      changelog: changelog === undefined ? undefined : present(changelog, inputs.length),
+      inputs: inputs.map(id),
+      changelog: changelog === undefined ? undefined : limits(id(changelog)),
+      outputs: outputs.map(limits),
+      deadLetters: deadLetters.map(limits),
     };
   }
 
   /** From open to the end, for whatever reason. */
-  async #live(run: ActorRun): Promise<RunEnding> {
+  async #live(run: ActorRun): Promise<Ending> {
     try {
-      if (this.stopped) return { error: undefined, restartable: undefined };
+      if (this.stopped) return { error: undefined, mended: false, innocent: false };
       this.#move('opening');
       const opened = await run.open();
       this.#everOpened = true;
@@ -327,6 +372,7 @@ export class PartitionKeeper {
         this.#move('recovering');
         return run.recover();
       });
+      await run.unlessEnded(this.#turn(run));
       run.serve(recovered);
       this.#move('running');
       this.#listener.onRecovered(this, recovered);
@@ -339,6 +385,32 @@ export class PartitionKeeper {
     const ending = await run.ended;
     if (clock.monotonic() - since >= SERVED_LONG_MS) this.#backoff.reset();
     return ending;
+  }
+
+  /**
+   * With a record before it that may kill its thread: the others there get somewhere first; and of several suspects one goes
+   * on after the other, so that the next death tells which it was.
+   */
+  async #turn(run: ActorRun): Promise<void> {
+    const { suspect } = this.#suspicion;
+    if (suspect === undefined || suspect.isPoison) return;
+    const { deaths, options } = this.#environment;
+    const signal = AbortSignal.any([this.#stopping.signal, run.closing]);
+    await deaths.turn(run.place, this, signal);
+    const whileMs = Math.min(NEIGHBOURS_FIRST_MS, options.checkpoint.intervalMs);
+    await deaths.neighboursFirst(run.place, run.spec, whileMs, signal);
+  }
+
+  /** What is to be held against the partition, now that the incarnation is gone. */
+  #judge(run: ActorRun, ending: Ending): Ending {
+    const stuck = stuckIn(ending.error);
+    if (stuck !== undefined) this.#suspicion.died(stuck, ending.error);
+    const { death } = run;
+    if (death === undefined || !isPartitaError(ending.error, 'THREAD_DIED')) return ending;
+    if (!this.#environment.deaths.isAccused(run.place, run.spec, death))
+      return { error: death, mended: true, innocent: true };
+    this.#suspicion.died(callUnderWay(run.spec), death);
+    return { ...ending, error: death };
   }
 
   /** Never rejects: an actor that can't be resumed ends, and the partition gets another one. */
@@ -394,7 +466,7 @@ export class PartitionKeeper {
   }
 
   /** Whether there is another incarnation after this ending; waits until its time. */
-  async #goesOn(ending: RunEnding): Promise<boolean> {
+  async #goesOn(ending: Ending): Promise<boolean> {
     if (this.stopped) return false;
     if (this.#parking !== undefined) {
       // It ended without an owner: whoever is assigned the partition next opens it.
@@ -402,17 +474,24 @@ export class PartitionKeeper {
       this.#stopping.abort();
       return false;
     }
-    const decision = decideRestart(ending.error, ending.restartable, this.#backoff);
+    const code = isPartitaError(ending.error) ? ending.error.code : undefined;
+    const decision = decideRestart(ending, code !== undefined && code === this.#endedBy, this.#backoff);
+    this.#endedBy = code;
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);
       await this.#sleep(decision.delayMs);
       return !this.#stopping.signal.aborted;
     }
+    if (decision.kind === 'fail') {
+      this.#failure = ending.error;
+      // What it dropped is told by its failure, not when it is given back.
+      this.#outcome = 'committed';
+    }
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
-    if (decision.kind === 'fail') this.#listener.onFailed(this, ending.error);
-    await this.#untilStopped();
-    return false;
+    if (decision.kind === 'fail') this.#listener.onFailed(this);
+    await this.#untilStoppedOrReopened();
+    return !this.stopped;
   }
 
   async #sleep(ms: number): Promise<void> {
@@ -424,9 +503,10 @@ export class PartitionKeeper {
     }
   }
 
-  #untilStopped(): Promise<void> {
+  #untilStoppedOrReopened(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.stopped) resolve();
+      this.#reopen = resolve;
+      if (this.stopped || this.#state === 'restarting') resolve();
       else
         this.#stopping.signal.addEventListener(
           'abort',

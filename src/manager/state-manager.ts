@@ -18,7 +18,7 @@ import type { ActorPlaces } from '../threads/actor-places.js';
 import { preloadEngine } from '../threads/preload-engine.js';
 import type { ActorStats } from '../threads/protocol.js';
 import { ThreadPool } from '../threads/thread-pool.js';
-import { GroupAssignment } from './assignment.js';
+import { failedError, GroupAssignment } from './assignment.js';
 import type { ManagerEvents } from './events.js';
 import { recordMetrics } from './metrics-recorder.js';
 import { resolveOptions, type ManagerOptions, type ResolvedOptions, type Streams } from './options.js';
@@ -27,6 +27,7 @@ import { PlaceTable } from './placement.js';
 import { RecoveryScheduler } from './recovery-scheduler.js';
 import { planStreams, type StreamPlan } from './stream-plan.js';
 import { StreamRouter, type Router } from './stream-router.js';
+import { ThreadDeaths } from './thread-deaths.js';
 
 /** Routers by stream. */
 export type RoutersOf<R> = {
@@ -47,6 +48,8 @@ export interface PartitionStats {
   readonly state: string;
   readonly place: number | undefined;
   readonly epoch: number | undefined;
+  /** Why it can't go on, if it has failed. */
+  readonly failure: unknown;
   /** `undefined` while it does not serve. */
   readonly actor: ActorStats | undefined;
 }
@@ -77,11 +80,14 @@ const systemEnvironment: ManagerEnvironment = {
       threads: options.workers,
       clock: systemClock,
       logger: options.logger,
+      watchdogMs: options.watchdogMs,
       ...(options.memory.threadHeapMb === undefined ? {} : { maxHeapMb: options.memory.threadHeapMb }),
     });
   },
 };
 
+/** How long one suspect holds up others of its thread at most, without a watchdog that would end it. */
+const SUSPECTS_TURN_MS = 30_000;
 /** The share of a stop's deadline that is kept for ending threads and connections after the partitions' commits. */
 const STOP_RESERVE = 0.2;
 
@@ -99,6 +105,8 @@ export class StateManager<R extends Streams = Streams>
   readonly #changes = new Set<() => void>();
   #session: GroupSession | undefined;
   #failure: unknown;
+  /** Why it left the group. */
+  #left: PartitaError | undefined;
   #stopping: Promise<boolean> | undefined;
 
   private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
@@ -125,6 +133,9 @@ export class StateManager<R extends Streams = Streams>
         onFatal: (error) => {
           this.#fail(error);
         },
+        onLeave: (error) => {
+          this.#leaveBecause(error);
+        },
       },
       environment: {
         options,
@@ -138,6 +149,7 @@ export class StateManager<R extends Streams = Streams>
         placeTable: new PlaceTable(places.size),
         router,
         scheduler: new RecoveryScheduler(options.recovery.concurrency),
+        deaths: new ThreadDeaths(environment.clock, options.watchdogMs || SUSPECTS_TURN_MS),
       },
     });
     this.#parts = { ...parts, router, assignment };
@@ -213,9 +225,32 @@ export class StateManager<R extends Streams = Streams>
     return this.#life.state;
   }
 
-  /** Resolves when every partition that is assigned now serves. Rejects if the manager fails or stops before. */
+  /**
+   * Resolves when every partition that is assigned now serves, but for those that have failed and stay down
+   * (`onPartitionFailed: 'isolate'`). Rejects if the manager fails, leaves the group or stops before.
+   */
   async ready(): Promise<void> {
     await this.#until(() => this.#allKeepers((keeper) => keeper.state === 'running'));
+  }
+
+  /**
+   * Tries a partition again that has failed and stays down (`onPartitionFailed: 'isolate'`). Resolves when it serves, at once
+   * if it already does; it may fail again at the same record afterwards. Rejects ACTOR_FAILED with the cause if it fails before
+   * it serves, PARTITION_NOT_OWNED if it is not (or no longer) this manager's.
+   */
+  async reopen(stream: keyof R & string, partition: number): Promise<void> {
+    this.#expectUsable();
+    const { assignment } = this.#parts;
+    const keeper = assignment.keeper(stream, partition);
+    if (keeper !== undefined) assignment.reopen(keeper);
+    await this.#until(
+      () => keeper === undefined || keeper.stopped || ['running', 'failed', 'lost'].includes(keeper.state),
+    );
+    if (keeper?.state === 'failed') throw failedError(keeper);
+    if (keeper?.state !== 'running')
+      throw new PartitaError('PARTITION_NOT_OWNED', `The partition ${stream}-${partition} is not here.`, {
+        details: { stream, partition },
+      });
   }
 
   /** Which partition a key of a stream belongs to, and who owns it. */
@@ -249,6 +284,7 @@ export class StateManager<R extends Streams = Streams>
         state: keeper.state,
         place: keeper.place,
         epoch: keeper.epoch,
+        failure: keeper.failure,
         // One that ends in this very moment has no figures; that is no failure of the others.
         actor: await keeper.stats().catch(() => undefined),
       })),
@@ -351,12 +387,14 @@ export class StateManager<R extends Streams = Streams>
         });
   }
 
-  /** Assigned, and `condition` holds for every partition that is ours and not lost. */
+  /** Assigned, and `condition` holds for every partition that is ours, not lost, and not down for good. */
   #allKeepers(condition: (keeper: ReturnType<GroupAssignment['keepers']>[number]) => boolean): boolean {
     const { assignment } = this.#parts;
     return (
       assignment.assigned &&
-      assignment.keepers().every((keeper) => keeper.state === 'lost' || condition(keeper))
+      assignment
+        .keepers()
+        .every((keeper) => keeper.state === 'lost' || keeper.state === 'failed' || condition(keeper))
     );
   }
 
@@ -364,6 +402,7 @@ export class StateManager<R extends Streams = Streams>
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure as Error;
       if (this.#stopping !== undefined) throw this.#unusable();
+      if (this.#left !== undefined) throw this.#left;
       if (condition()) return;
       await new Promise<void>((resolve) => this.#changes.add(resolve));
     }
@@ -373,6 +412,32 @@ export class StateManager<R extends Streams = Streams>
     const waiting = [...this.#changes];
     this.#changes.clear();
     for (const wake of waiting) wake();
+  }
+
+  /** Its partitions go to others, in order, the failed one too; it stays, to send and to locate. */
+  #leaveBecause(error: PartitaError): void {
+    if (this.#left !== undefined || this.#failure !== undefined || this.#stopping !== undefined) return;
+    if (this.#life.is('starting')) {
+      this.#fail(error);
+      return;
+    }
+    this.#left = error;
+    this.#changed();
+    this.#giveBack(error).catch((failure: unknown) => {
+      this.#fail(failure);
+    });
+  }
+
+  async #giveBack(error: PartitaError): Promise<void> {
+    const { assignment, emitter, environment, options } = this.#parts;
+    const deadline = Deadline.after(environment.clock, options.rebalanceTimeoutMs);
+    assignment.prepareToLeave(deadline);
+    const left = await this.#step(deadline, async () => this.#session?.leave());
+    await assignment.leave(500);
+    if (this.#failure !== undefined || this.#stopping !== undefined) return;
+    this.#life.move('left');
+    emitter.emit('left', { committed: left && !assignment.dropped, error });
+    this.#changed();
   }
 
   #fail(error: unknown): void {

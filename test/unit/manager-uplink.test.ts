@@ -26,7 +26,7 @@ test('a commit that is not answered when its actor has ended is in doubt, not un
     sessionTimeoutMs: 100,
     inherited: undefined,
     listener: {
-      onCommitted: (commands) => acknowledged.push(...commands.map(({ seq }) => seq)),
+      onCommitted: ({ commands }) => acknowledged.push(...commands.map(({ seq }) => seq)),
       onEvent: () => undefined,
       onDecided: () => undefined,
       onNotOwned: () => undefined,
