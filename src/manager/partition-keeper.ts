@@ -60,6 +60,8 @@ export interface KeeperEnvironment {
   readonly router: PartitionRouter;
   readonly scheduler: RecoveryScheduler;
   readonly deaths: ThreadDeaths;
+  /** Aborted when a stop has no time left: what the log has not answered is waited for no longer. */
+  readonly givesUp: AbortSignal;
   /** A number that has not been given before. */
   nextEpoch(): number;
   cacheBytes(): number;
@@ -116,7 +118,8 @@ export class PartitionKeeper {
   /** A resumption without a word to the log, which is short. */
   #resuming: Promise<void> = Promise.resolve();
   #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
-  #outcome: ClosedActor['outcome'] = 'dropped';
+  /** What a failure drops is told by the failure, not when the partition is given back. */
+  #outcome: ClosedActor['outcome'] = 'committed';
 
   /**
    * @param before what must end first: the partition's previous keeper
@@ -291,11 +294,10 @@ export class PartitionKeeper {
       this.#run = run;
       environment.deaths.enter(place, run.spec, this);
       const ending = await this.#live(run);
-      if (!this.stopped) this.#outcome = await run.close({ commit: false, budgetMs: DISCARD_BUDGET_MS });
-      else {
-        this.#move('closing');
-        this.#outcome = await run.close(this.#close);
-      }
+      if (this.stopped) this.#move('closing');
+      const discard = { commit: false, budgetMs: DISCARD_BUDGET_MS };
+      const outcome = await run.close(this.stopped ? this.#close : discard);
+      if (this.stopped && run.served) this.#outcome = outcome;
       this.#inherited = run.inDoubt;
       return this.#judge(run, ending);
     } catch (error) {
@@ -487,11 +489,7 @@ export class PartitionKeeper {
       await this.#sleep(decision.delayMs);
       return !this.#stopping.signal.aborted;
     }
-    if (decision.kind === 'fail') {
-      this.#failure = ending.error;
-      // What it dropped is told by its failure, not when it is given back.
-      this.#outcome = 'committed';
-    }
+    if (decision.kind === 'fail') this.#failure = ending.error;
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
     if (decision.kind === 'lost') return this.#untilOursAgain();
     this.#listener.onFailed(this);

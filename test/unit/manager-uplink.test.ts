@@ -35,7 +35,7 @@ test('a commit that is not answered when its actor has ended is in doubt, not un
   await uplink.init();
   const offsets = [{ topic: 'in', partition: 0, offset: 5, metadata: '0:1' }];
   const commit = uplink.commit({ batches: [], offsets, commands: [{ seq: 3, result: 'x' }] });
-  const retired = assert.rejects(uplink.retire());
+  const retired = assert.rejects(uplink.retire(new AbortController().signal));
   await clock.advanceAsync(200);
   await retired;
   assert.deepEqual(uplink.inDoubt, { offsets, commands: [{ seq: 3, result: 'x' }] });
@@ -75,7 +75,7 @@ test('outputs that were not sent when their actor ends are given up', async () =
   });
   const produced = assert.rejects(uplink.produce([]), /purged/);
   assert.equal(signals[0]?.aborted, false);
-  await uplink.retire();
+  await uplink.retire(new AbortController().signal);
   await produced;
 });
 
