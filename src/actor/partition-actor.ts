@@ -380,7 +380,6 @@ export class PartitionActor implements ActorApi {
     let bursts = 0;
     while (this.lifecycle.is('running')) {
       this.#wakeUp.looking();
-      Atomics.add(this.#progress, PROGRESS.heartbeat, 1);
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;

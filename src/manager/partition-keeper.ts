@@ -6,7 +6,8 @@
  */
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
-import { isPartitaError, PartitaError } from '../core/errors.js';
+import { isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
+import type { TopicLimits } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
@@ -84,6 +85,8 @@ export interface KeeperListener {
 const DISCARD_BUDGET_MS = 5_000;
 /** How long the others of a thread process undisturbed before one goes on that may kill it. */
 const NEIGHBOURS_FIRST_MS = 1_000;
+/** How often a group is asked whether a partition that was given up is ours all the same. */
+const LOST_ASK_MS = 1_000;
 /** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
 const SERVED_LONG_MS = 60_000;
 
@@ -103,6 +106,8 @@ export class PartitionKeeper {
   #place: number | undefined;
   #inherited: CommitInDoubt | undefined;
   #suspicion = new Suspicion();
+  /** Of the last ending, since the last commit. */
+  #endedBy: ErrorCode | undefined;
   #failure: unknown;
   /** Ends the wait of a failed partition. */
   #reopen: () => void = () => undefined;
@@ -171,12 +176,14 @@ export class PartitionKeeper {
 
   /** Not ours, and ready to serve again. */
   get parked(): boolean {
-    return this.#state === 'parked' && this.#parking !== undefined && !this.stopped;
+    return (
+      this.#state === 'parked' && this.#parking !== undefined && this.#run !== undefined && !this.stopped
+    );
   }
 
-  /** Not ours, and not yet parked. */
+  /** Not ours, and not yet parked, or not any more: its thread may just have died. */
   get leaving(): boolean {
-    return this.#state !== 'parked' && this.#parking !== undefined;
+    return this.#parking !== undefined && !this.parked;
   }
 
   /** Ends the present incarnation from outside; it is restarted if that helps. */
@@ -189,6 +196,7 @@ export class PartitionKeeper {
     if (this.#state !== 'failed' || this.stopped) return;
     this.#failure = undefined;
     this.#suspicion = new Suspicion();
+    this.#endedBy = undefined;
     this.#backoff.reset();
     this.#move('restarting');
     this.#reopen();
@@ -320,6 +328,7 @@ export class PartitionKeeper {
       },
       onCommitted: (offsets) => {
         this.#backoff.reset();
+        this.#endedBy = undefined;
         if (this.#suspicion.committed(offsets)) shared.deaths.endTurn(place, this);
       },
       onWanted: () => {
@@ -328,18 +337,29 @@ export class PartitionKeeper {
     });
   }
 
-  /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
-  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog'>> {
-    const { inputs, changelog } = this.plan;
-    const all = [...inputs, ...(changelog === undefined ? [] : [changelog])];
-    const described = await this.#environment.log.topics.describe(all.map(({ topic }) => topic));
-    const present = <T extends { readonly topicId: string }>(of: T, i: number): T => ({
+  /**
+   * A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. And what may
+   * be written to it may have changed.
+   */
+  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog' | 'outputs' | 'deadLetters'>> {
+    const { inputs, changelog, outputs, deadLetters } = this.plan;
+    const written = [...outputs, ...deadLetters, ...(changelog === undefined ? [] : [changelog])];
+    const topics = [...new Set([...inputs, ...written].map(({ topic }) => topic))];
+    const described = await this.#environment.log.topics.describe(topics);
+    const now = new Map(described.map((description, i) => [topics[i]!, description]));
+    const id = <T extends { readonly topic: string; readonly topicId: string }>(of: T): T => ({
       ...of,
-      topicId: described[i]?.topicId ?? of.topicId,
+      topicId: now.get(of.topic)?.topicId ?? of.topicId,
+    });
+    const limits = <T extends { readonly topic: string; readonly limits: TopicLimits }>(of: T): T => ({
+      ...of,
+      limits: now.get(of.topic)?.limits ?? of.limits,
     });
     return {
-      inputs: inputs.map(present),
-      changelog: changelog === undefined ? undefined : present(changelog, inputs.length),
+      inputs: inputs.map(id),
+      changelog: changelog === undefined ? undefined : limits(id(changelog)),
+      outputs: outputs.map(limits),
+      deadLetters: deadLetters.map(limits),
     };
   }
 
@@ -458,7 +478,9 @@ export class PartitionKeeper {
       this.#stopping.abort();
       return false;
     }
-    const decision = decideRestart(ending, this.#backoff);
+    const code = isPartitaError(ending.error) ? ending.error.code : undefined;
+    const decision = decideRestart(ending, code !== undefined && code === this.#endedBy, this.#backoff);
+    this.#endedBy = code;
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);
@@ -471,9 +493,30 @@ export class PartitionKeeper {
       this.#outcome = 'committed';
     }
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
-    if (decision.kind === 'fail') this.#listener.onFailed(this);
+    if (decision.kind === 'lost') return this.#untilOursAgain();
+    this.#listener.onFailed(this);
     await this.#untilStoppedOrReopened();
     return !this.stopped;
+  }
+
+  /**
+   * Mostly the group says next that the partition is gone, which stops this keeper. But a group that was only silent for a
+   * session may still count it as ours, and would assign it to nobody: so it is asked for as long as that takes.
+   */
+  async #untilOursAgain(): Promise<boolean> {
+    const { session } = this.#environment;
+    const input = { topic: this.plan.inputs[0]!.topic, partition: this.partition };
+    const over = this.#untilStoppedOrReopened();
+    for (;;) {
+      await this.#sleep(LOST_ASK_MS);
+      // An answer that doesn't come holds up no stop.
+      const answer = await Promise.race([session.then((group) => group.owns(input)), over]);
+      if (this.stopped) return false;
+      if (answer !== 'yes') continue;
+      this.#calls.admit();
+      this.#move('restarting');
+      return true;
+    }
   }
 
   async #sleep(ms: number): Promise<void> {
