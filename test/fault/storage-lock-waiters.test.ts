@@ -13,6 +13,7 @@ import { isPartitaError, processorAt } from '../../src/index.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type totals from '../fixtures/totals-processor.js';
 import { code, ManagerDesk } from '../support/manager-desk.js';
+import { WatchedLog } from '../support/watched-log.js';
 
 const PROGRAM = fileURLToPath(new URL('../fixtures/open-partition.js', import.meta.url));
 const streams = {
@@ -134,6 +135,28 @@ test('stopping a manager that waits for a lock ends the waiting at once', async 
   assert.equal(await exists(note()), false);
   assert.deepEqual(heldDirectories(), []);
   await letGo(waiter.process);
+});
+
+test('a parked actor gives way to another process that waits, and the partition is served again afterwards', async () => {
+  const watched = new WatchedLog(desk.log);
+  const manager = await desk.start(streams, { log: watched, parkMs: 600_000, openBudgetMs: 60_000 });
+  await manager.ready();
+  assert.equal(await manager.streams.totals.command('add', { key: 'a', args: [1] }), 1);
+  const parked: number[] = [];
+  manager.on('parked', ({ partition }) => parked.push(partition));
+  // The next assignment does not reach the manager: what it has stays parked.
+  watched.withheld = 1;
+  const second = await desk.start(streams, { instanceId: 'other' });
+  await until(async () => parked.length === 1, 'the parking');
+  const waiter = another('level', 60_000);
+  assert.equal(await waiter.said, 'opened');
+  assert.equal(await exists(note()), false);
+  await letGo(waiter.process);
+  await second.stop();
+  await until(
+    async () => (await manager.streams.totals.query('total', { key: 'a' }).catch(() => undefined))?.sum === 1,
+    'serving again',
+  );
 });
 
 test('what is no lock is not waited for: a missing permission or a wrong file fails at once', async () => {
