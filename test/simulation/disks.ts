@@ -30,7 +30,9 @@ export class Disks {
   of(owner: Owner): EngineFactory {
     return {
       kind: 'memory',
-      open: async (directory) => {
+      open: async (path) => {
+        if (owner.dead) return NEVER;
+        const directory = onDisk(path);
         this.#refuse(directory);
         const database = this.#databases.get(directory) ?? new MemoryEngine();
         this.#databases.set(directory, database);
@@ -38,7 +40,9 @@ export class Disks {
         this.#open.set(directory, handle);
         return handle;
       },
-      destroy: async (directory) => {
+      destroy: async (path) => {
+        if (owner.dead) return NEVER;
+        const directory = onDisk(path);
         this.#refuse(directory);
         this.#databases.delete(directory);
       },
@@ -62,6 +66,13 @@ export class Disks {
   #refuse(directory: string): void {
     if (this.#open.has(directory)) throw new PartitaError('LOCKED', `The database ${directory} is open.`);
   }
+}
+
+const NEVER = new Promise<never>(() => undefined);
+
+/** The same disk for every process of a host. */
+function onDisk(path: string): string {
+  return path.replace(/@[^/]*/, '');
 }
 
 class Handle implements StorageEngine {

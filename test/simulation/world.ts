@@ -50,6 +50,7 @@ interface Member {
   places: SimulatedPlaces | undefined;
   state: 'starting' | 'running' | 'stopping' | 'gone';
   thawAt: number | undefined;
+  crashed: boolean;
 }
 
 /** How a seed's world is made. */
@@ -297,6 +298,7 @@ class World {
       places: undefined,
       state: 'starting',
       thawAt: undefined,
+      crashed: false,
     };
     this.#members.push(member);
     this.#scheduler.tell(`${owner.name} starts on ${host}`);
@@ -306,7 +308,8 @@ class World {
         group: GROUP,
         streams,
         log: { kind: log.kind, connect: () => log.connect({ clientId: owner.name }) },
-        stateDir: `/simulated/${host}`,
+        // Each process has a registry of its own; the disk is the host's.
+        stateDir: `/simulated/${this.#options.seed}/${host}@${owner.name}`,
         workers,
         engine: 'memory',
         guarantee: exactlyOnce ? 'exactly-once' : 'at-least-once',
@@ -389,14 +392,9 @@ class World {
   #crash(member: Member): void {
     this.#scheduler.tell(`${member.owner.name} crashes`);
     member.state = 'gone';
+    member.crashed = true;
     member.owner.die();
     this.#free(member);
-    // The registry of a real process dies with it.
-    const registry = (globalThis as unknown as Record<symbol, Map<string, unknown> | undefined>)[
-      Symbol.for('partita.directories')
-    ];
-    for (const directory of heldDirectories())
-      if (directory.startsWith(`/simulated/${member.host}/`)) registry?.delete(directory);
   }
 
   #free(member: Member): void {
@@ -585,7 +583,10 @@ class World {
 
   #expectNothingLeft(): void {
     if (this.#disks.open.length > 0) throw new Broken(`left open: ${this.#disks.open.join(', ')}`);
-    const held = heldDirectories().filter((directory) => directory.startsWith('/simulated/'));
+    const stopped = this.#members.filter(({ crashed }) => !crashed).map(
+      ({ owner, host }) => `/simulated/${this.#options.seed}/${host}@${owner.name}/`,
+    );
+    const held = heldDirectories().filter((directory) => stopped.some((path) => directory.startsWith(path)));
     if (held.length > 0) throw new Broken(`left locked: ${held.join(', ')}`);
   }
 
