@@ -36,7 +36,9 @@ export class Disks {
         this.#refuse(directory);
         const database = this.#databases.get(directory) ?? new MemoryEngine();
         this.#databases.set(directory, database);
-        const handle = new Handle(database, directory, owner, this.#scheduler, () => this.#open.delete(directory));
+        const handle = new Handle(database, directory, owner, this.#scheduler, () =>
+          this.#open.delete(directory),
+        );
         this.#open.set(directory, handle);
         return handle;
       },

@@ -64,7 +64,8 @@ export class Invariants {
 
   async check(): Promise<void> {
     if ((await this.#log.describeTopic(CHANGELOG)) === undefined) return;
-    for (let partition = 0; partition < this.#models.length; partition++) await this.#readChangelog(partition);
+    for (let partition = 0; partition < this.#models.length; partition++)
+      await this.#readChangelog(partition);
     for (const topic of [...OUTPUTS, 'done'] as const) await this.#readOutputs(topic);
     await this.#checkOffsets();
     for (let partition = 0; partition < this.#models.length; partition++) this.#checkOutputs(partition);
@@ -81,17 +82,21 @@ export class Invariants {
     const found = isFinal ? stateText(dump.totals, dump.fired) : stateText(dump.totals, []);
     const expected = isFinal ? after.state : after.totals;
     if (found !== expected)
-      throw new Broken(`partition ${partition} holds ${found} after ${dump.records} records instead of ${expected}`);
+      throw new Broken(
+        `partition ${partition} holds ${found} after ${dump.records} records instead of ${expected}`,
+      );
     for (const [id, times] of dump.commands) {
       if (times !== 1) throw new Broken(`the command ${id} was applied ${times} times`);
-      if (this.#fates.get(id) === 'notApplied' && isFinal) throw new Broken(`the rejected command ${id} was applied`);
+      if (this.#fates.get(id) === 'notApplied' && isFinal)
+        throw new Broken(`the rejected command ${id} was applied`);
     }
   }
 
   /** Every acknowledged command is in the state, in the end. */
   checkApplied(applied: ReadonlySet<string>): void {
     for (const [id, fate] of this.#fates)
-      if (fate === 'acknowledged' && !applied.has(id)) throw new Broken(`the acknowledged command ${id} is lost`);
+      if (fate === 'acknowledged' && !applied.has(id))
+        throw new Broken(`the acknowledged command ${id} is lost`);
   }
 
   async #readChangelog(partition: number): Promise<void> {

@@ -127,7 +127,11 @@ export type OutputName = (typeof OUTPUTS)[number];
 export class PartitionModel {
   readonly outputs: Readonly<Record<OutputName, string[]>> = { out: [], fired: [], closed: [], late: [] };
   /** By number of records: how much of each output there is, and the state. */
-  readonly after: { readonly counts: Readonly<Record<OutputName, number>>; readonly totals: string; readonly state: string }[] = [];
+  readonly after: {
+    readonly counts: Readonly<Record<OutputName, number>>;
+    readonly totals: string;
+    readonly state: string;
+  }[] = [];
   readonly #totals = new Map<string, Chain>();
   readonly #recent = new Map<string, { readonly n: number; readonly until: number }>();
   readonly #fired = new Map<string, number>();
@@ -184,7 +188,9 @@ export class PartitionModel {
   }
 
   #closeWindows(): void {
-    const due = [...this.#windows.entries()].filter(([, { start }]) => start + WINDOW_MS + GRACE_MS <= this.#clock);
+    const due = [...this.#windows.entries()].filter(
+      ([, { start }]) => start + WINDOW_MS + GRACE_MS <= this.#clock,
+    );
     due.sort(([, a], [, b]) => a.start - b.start || (a.key < b.key ? -1 : 1));
     for (const [id, { key, start, count }] of due) {
       this.#windows.delete(id);
@@ -213,4 +219,5 @@ export function stateText(totals: Dump['totals'], fired: Dump['fired']): string 
 }
 
 /** As the runtime finds it in a module. */
-export const simulatedDefinition = (simulatedProcessor as unknown as { readonly definition: AnyDefinition }).definition;
+export const simulatedDefinition = (simulatedProcessor as unknown as { readonly definition: AnyDefinition })
+  .definition;

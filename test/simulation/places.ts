@@ -80,7 +80,9 @@ export class SimulatedPlaces implements ActorPlaces {
     this.#parts.scheduler.cut();
     this.#parts.disks.cut();
     this.#threads[place] = this.#newThread(place);
-    const error = new PartitaError('THREAD_DIED', `The place ${place} was ended: ${reason}.`, { details: { place } });
+    const error = new PartitaError('THREAD_DIED', `The place ${place} was ended: ${reason}.`, {
+      details: { place },
+    });
     for (const { rejects } of residents) for (const reject of rejects) reject(error);
     for (const { died } of residents) died(error);
   }
@@ -102,7 +104,9 @@ export class SimulatedPlaces implements ActorPlaces {
     pick: <T>(of: readonly T[]) => T,
   ): { readonly text: string; readonly stale: boolean; readonly accepted: Promise<boolean> } | undefined {
     const residents = this.#residents.flatMap((there) => [...there]);
-    const fitting = this.#sent.filter(({ partition }) => residents.some(({ spec }) => spec.id.partition === partition));
+    const fitting = this.#sent.filter(({ partition }) =>
+      residents.some(({ spec }) => spec.id.partition === partition),
+    );
     if (fitting.length === 0) return undefined;
     const { chunk, partition } = pick(fitting);
     const { api, spec, name } = residents.find((resident) => resident.spec.id.partition === partition)!;
@@ -124,15 +128,23 @@ export class SimulatedPlaces implements ActorPlaces {
     const { api, name, thread, rejects } = resident;
     const call = <T>(what: string, run: () => Promise<T>): Promise<T> =>
       new Promise<T>((resolve, reject) => {
+        if (thread.dead) {
+          reject(new PartitaError('THREAD_DIED', `The thread of ${name} has ended.`));
+          return;
+        }
         rejects.add(reject);
         const answer = async (): Promise<void> => {
           await scheduler.hold(`${line} down`, `${name} is told to ${what}`, thread);
           let settle: () => void;
           try {
             const result = structuredClone(await run());
-            settle = () => { resolve(result); };
+            settle = () => {
+              resolve(result);
+            };
           } catch (error) {
-            settle = () => { reject(error as Error); };
+            settle = () => {
+              reject(error as Error);
+            };
           }
           await scheduler.hold(`${line} up`, `${name} answers ${what}`, thread);
           rejects.delete(reject);
@@ -149,19 +161,15 @@ export class SimulatedPlaces implements ActorPlaces {
         return call(`process the chunk ${chunk.from}–${chunk.next}`, () => api.process(chunk));
       },
       checkpoint: (reason) => call('checkpoint', () => api.checkpoint(reason)),
-      command: (command) => call(`run ${command.name}(${String(command.key)})`, () => api.command(structuredClone(command))),
+      command: (command) =>
+        call(`run ${command.name}(${String(command.key)})`, () => api.command(structuredClone(command))),
       query: (query) => call(`answer ${query.name}`, () => api.query(structuredClone(query))),
       // The world's caches stay as small as they are.
       setCacheBytes: () => Promise.resolve(),
       stats: () => api.stats(),
       park: (options) => call('park', () => api.park(options)),
       resume: (options) => call(`resume${options.verify ? ' and verify' : ''}`, () => api.resume(options)),
-      close: (options) =>
-        call('close', async () => {
-          const closed = await api.close(options);
-          residents.delete(resident);
-          return closed;
-        }),
+      close: (options) => call('close', () => api.close(options)).finally(() => residents.delete(resident)),
     };
   }
 
@@ -186,15 +194,25 @@ export class SimulatedPlaces implements ActorPlaces {
       committed: () => ask('the committed offsets', () => uplink.committed()),
       inputBounds: () => ask('the bounds of its inputs', () => uplink.inputBounds()),
       changelogBounds: () => ask('the bounds of its changelog', () => uplink.changelogBounds()),
-      readChangelog: (request) => ask(`the changelog from ${request.from}`, () => uplink.readChangelog(request)),
+      readChangelog: (request) =>
+        ask(`the changelog from ${request.from}`, () => uplink.readChangelog(request)),
       commit: (request) =>
-        ask(`a commit at ${request.offsets.map(({ offset }) => offset).join(', ')}`, () => uplink.commit(request)),
+        ask(`a commit at ${request.offsets.map(({ offset }) => offset).join(', ')}`, () =>
+          uplink.commit(request),
+        ),
       describeTopic: (topic) => ask(`the topic ${topic}`, () => uplink.describeTopic(topic)),
-      produce: (batches) => ask(`${batches.length} batches of outputs to be sent`, () => uplink.produce(batches)),
+      produce: (batches) =>
+        ask(`${batches.length} batches of outputs to be sent`, () => uplink.produce(batches)),
       event: (event) => {
         void scheduler
-          .hold(`${line} up`, `${name} reports ${event.type}${event.type === 'failed' ? `: ${String(event.error)}` : ''}`, thread)
-          .then(() => { uplink.event(event); });
+          .hold(
+            `${line} up`,
+            `${name} reports ${event.type}${event.type === 'failed' ? `: ${String(event.error)}` : ''}`,
+            thread,
+          )
+          .then(() => {
+            uplink.event(event);
+          });
       },
     };
   }

@@ -48,7 +48,10 @@ export class Owner {
   fire(fn: () => void): void {
     if (this.dead) return;
     if (!this.frozen) fn();
-    else (this.parent?.frozen === true ? this.parent : this).#deferred.push(() => { this.fire(fn); });
+    else
+      (this.parent?.frozen === true ? this.parent : this).#deferred.push(() => {
+        this.fire(fn);
+      });
   }
 }
 
@@ -93,7 +96,12 @@ export class Scheduler {
   }
 
   /** Resolves when the message arrives; never if its owner dies before. */
-  hold(line: string, text: string, owner: Owner, canBe: readonly Delivery[] = ['arrives']): Promise<Delivery> {
+  hold(
+    line: string,
+    text: string,
+    owner: Owner,
+    canBe: readonly Delivery[] = ['arrives'],
+  ): Promise<Delivery> {
     return new Promise((settle) => {
       if (!owner.dead) this.#messages.push({ line, text, owner, canBe, settle });
     });
