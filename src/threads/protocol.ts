@@ -116,6 +116,13 @@ export interface ActorSpec {
  */
 export const PROGRESS = { startedCommand: 0, input: 1, call: 1, bytes: 16 } as const;
 
+/** What an actor needs of its place, whichever partition it is of. */
+export interface PlaceNeeds {
+  readonly processorUrl: string;
+  /** `undefined` for a stream without a database. */
+  readonly engine: EngineKind | undefined;
+}
+
 /** What `open` found. */
 export interface OpenedActor {
   /** Changelog offset up to which the database holds everything; -1: nothing. `undefined` without a changelog. */

@@ -39,7 +39,6 @@ interface Resident {
 const SENT_MAX = 40;
 
 export class SimulatedPlaces implements ActorPlaces {
-  readonly size: number;
   readonly #parts: PlacesParts;
   readonly #residents: Set<Resident>[];
   readonly #threads: Owner[];
@@ -47,11 +46,33 @@ export class SimulatedPlaces implements ActorPlaces {
   #made = 0;
 
   constructor(size: number, parts: PlacesParts) {
-    this.size = size;
     this.#parts = parts;
     this.#residents = Array.from({ length: size }, () => new Set());
     this.#threads = Array.from({ length: size }, () => new Owner('none'));
     for (let place = 0; place < size; place++) this.#threads[place] = this.#newThread(place);
+  }
+
+  get size(): number {
+    return this.#residents.length;
+  }
+
+  async prepare(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async resize(size: number): Promise<void> {
+    for (let place = this.size; place < size; place++) {
+      this.#residents.push(new Set());
+      this.#threads.push(this.#newThread(place));
+    }
+    for (let place = this.size - 1; place >= size; place--) {
+      await this.end(place, 'there are fewer places now');
+      this.#residents.length = this.#threads.length = place;
+    }
+  }
+
+  utilisations(): readonly undefined[] {
+    return this.#residents.map(() => undefined);
   }
 
   async create(place: number, spec: ActorSpec, uplink: ActorUplink): Promise<PlacedActor> {
@@ -143,7 +164,7 @@ export class SimulatedPlaces implements ActorPlaces {
             };
           } catch (error) {
             settle = () => {
-              reject(error as Error);
+              reject(error);
             };
           }
           await scheduler.hold(`${line} up`, `${name} answers ${what}`, thread);
