@@ -10,6 +10,8 @@ export interface ActorEnvironment {
   readonly logger: Logger;
   /** Who makes engines; the testing driver's databases outlive their actors. Default: the three engines. */
   readonly engines?: (kind: EngineKind) => EngineFactory;
+  /** Whether somebody may be stepping through the thread: then nothing of it counts as stuck. Default: never. */
+  readonly isDebugged?: () => boolean;
   /** Imports a processor module and returns the definition of its default export. Rejects INVALID_PROCESSOR. */
   importProcessor(url: string): Promise<AnyDefinition>;
 }

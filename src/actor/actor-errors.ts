@@ -1,6 +1,6 @@
-/** How an actor's end is told: to its callers, and to the manager, which decides about a next one. Pure functions. */
+/** How an actor's end is told to its callers and to the manager, which decides about a next one. Pure functions. */
 import { isPartitaError, PartitaError } from '../core/errors.js';
-import type { ActorId } from '../threads/protocol.js';
+import type { ActorId, ActorSpec } from '../threads/protocol.js';
 import type { CommandOutcome } from './call-queue.js';
 
 /** What callers get whose call, or the actor under it, has ended. */
@@ -23,13 +23,18 @@ export function toPartitaError(error: unknown, where: string): PartitaError {
     : new PartitaError('ACTOR_FAILED', `The actor ${where} failed: ${String(error)}`, { cause: error });
 }
 
-/** Errors that a restart can't mend: the same files, log and declarations would give them again. */
-export function mayRestart(error: PartitaError): boolean {
-  return ![
-    'STATE_MISSING',
-    'OFFSETS_MOVED',
-    'STORE_INCOMPATIBLE',
-    'INVALID_PROCESSOR',
-    'PARTITION_NOT_OWNED',
-  ].includes(error.code);
+/** @param at the record under way, if it is one */
+export function stuckError(
+  { id, inputs, options: { watchdogMs } }: ActorSpec,
+  at: { readonly input: number; readonly offset: number } | undefined,
+): PartitaError {
+  const { stream, partition } = id;
+  const topic = at === undefined ? undefined : inputs[at.input]?.topic;
+  const where =
+    at === undefined ? '' : ` at ${String(topic)}-${String(partition)} offset ${String(at.offset)}`;
+  return new PartitaError(
+    'ACTOR_STUCK',
+    `A handler of ${stream}-${String(partition)} has not settled for ${String(watchdogMs)} ms${where}.`,
+    { details: { stream, partition, topic, offset: at?.offset } },
+  );
 }

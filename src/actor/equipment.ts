@@ -8,6 +8,7 @@ import { storesOf } from '../processor/tables.js';
 import { EventClock, StateStore } from '../state/state-store.js';
 import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
+import type { CallMark } from './call-mark.js';
 import { Checkpoint } from './checkpoint.js';
 import { checkStores, storeForms, timerKeySerde } from './declared-stores.js';
 import { InputLane } from './input-lane.js';
@@ -26,6 +27,7 @@ export interface EquipmentOptions {
   readonly uplink: ActorUplink;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  readonly mark: CallMark;
 }
 
 export interface Equipment {
@@ -40,7 +42,7 @@ export interface Equipment {
 
 /** @throws PartitaError STORE_INCOMPATIBLE, INVALID_PROCESSOR */
 export function equip(recovered: RecoveredState, options: EquipmentOptions): Equipment {
-  const { spec, definition, config, partition, uplink, clock, signal } = options;
+  const { spec, definition, config, partition, uplink, clock, signal, mark } = options;
   const stores = storeForms(definition);
   checkStores(partition?.checkpointRecord, stores, spec, uplink);
   const eventClock = new EventClock(recovered.eventClock, spec.options.maxClockAdvanceMs);
@@ -49,12 +51,22 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
   return {
     state,
     eventClock,
-    processor: new RecordProcessor({ spec, definition, config, state, uplink, clock, signal, eventClock }),
+    processor: new RecordProcessor({
+      spec,
+      definition,
+      config,
+      state,
+      uplink,
+      clock,
+      signal,
+      eventClock,
+      mark,
+    }),
     checkpoint: new Checkpoint({ spec, uplink, clock, state, partition, stores, last }),
     lanes: spec.inputs
-      .map((input) => {
+      .map((input, index) => {
         const { offset } = recovered.positions[input.topic]!;
-        return new InputLane(input, spec.id.partition, offset, spec.options.checkCrc);
+        return new InputLane(input, spec.id.partition, offset, spec.options.checkCrc, index);
       })
       .sort((a, b) => (a.spec.topic < b.spec.topic ? -1 : 1)),
   };

@@ -9,6 +9,7 @@ import type { EventClock } from '../state/event-clock.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
 import type { ActorSpec } from '../threads/protocol.js';
+import type { CallMark } from './call-mark.js';
 import type { OutputBatches } from './output-batches.js';
 
 /** Updates that one record may cause, so that a handler of a store which adds to that store ends. */
@@ -27,6 +28,7 @@ export interface HandlerContextsOptions {
   readonly signal: AbortSignal;
   readonly outputs: OutputBatches;
   readonly eventClock: EventClock;
+  readonly mark: CallMark;
 }
 
 export class HandlerContexts {
@@ -74,6 +76,7 @@ export class HandlerContexts {
     const { stores, windows } = events;
     await first;
     for (let i = from; i < windows.length; i++) {
+      this.#options.mark.beat();
       await this.#handlers.get(stores[i]!)?.(windows[i], context);
       if (i >= UPDATES_MAX) throw tooMany(stores[i]!);
     }

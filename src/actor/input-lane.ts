@@ -15,6 +15,8 @@ interface BufferedChunk {
 
 export class InputLane {
   readonly spec: InputSpec;
+  /** Of the input in the actor's spec. */
+  readonly index: number;
   /** Walks the chunk at the head; its fields are the head record's while `hasHead`. */
   readonly reader: RecordReader;
   hasHead = false;
@@ -36,8 +38,9 @@ export class InputLane {
   #dropped = false;
   #sawEnd = false;
 
-  constructor(spec: InputSpec, partition: number, position: number, checkCrc: boolean) {
+  constructor(spec: InputSpec, partition: number, position: number, checkCrc: boolean, index = 0) {
     this.spec = spec;
+    this.index = index;
     this.#partition = partition;
     this.position = position;
     this.#expected = position;

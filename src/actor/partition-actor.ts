@@ -11,6 +11,7 @@ import { Deadline } from '../core/deadline.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle } from '../core/lifecycles.js';
+import { Watchdog } from '../core/watchdog.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import type { EventClock, StateStore } from '../state/state-store.js';
 import { StorePartition } from '../storage/store-partition.js';
@@ -34,7 +35,8 @@ import {
   type ResumeOptions,
 } from '../threads/protocol.js';
 import type { ActorEnvironment } from './actor-environment.js';
-import { mayRestart, restartedError, toPartitaError } from './actor-errors.js';
+import { restartedError, stuckError, toPartitaError } from './actor-errors.js';
+import { CallMark } from './call-mark.js';
 import { CallQueue, type CommandOutcome } from './call-queue.js';
 import type { Checkpoint } from './checkpoint.js';
 import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
@@ -46,6 +48,7 @@ import type { InputLane } from './input-lane.js';
 import { chooseLane } from './input-merge.js';
 import type { RecordProcessor } from './record-processor.js';
 import { StateRecovery, type RecoveredState } from './state-recovery.js';
+import { poisonError, SuspectApproach } from './suspect-approach.js';
 import { WakeUp } from './wake-up.js';
 
 /** The clock and the control lane are looked at after so many records. */
@@ -63,6 +66,9 @@ export class PartitionActor implements ActorApi {
   readonly #environment: ActorEnvironment;
   readonly #where: string;
   readonly #progress: Int32Array;
+  readonly #mark: CallMark;
+  readonly #watchdog: Watchdog;
+  #unwatch: () => void = () => undefined;
   readonly #abort = new AbortController();
   readonly #calls = new CallQueue();
   #definition: AnyDefinition | undefined;
@@ -94,6 +100,8 @@ export class PartitionActor implements ActorApi {
   /** Records that had been processed when it was last looked at. */
   #idleRecords = 0;
   #restoredRecords = 0;
+  /** On the way to a record in which incarnations before this one have died. */
+  #approach: SuspectApproach | undefined;
 
   constructor(spec: ActorSpec, uplink: ActorUplink, environment: ActorEnvironment) {
     this.#spec = spec;
@@ -102,6 +110,13 @@ export class PartitionActor implements ActorApi {
     this.#where = `${spec.id.stream}-${String(spec.id.partition)}`;
     this.lifecycle = new Lifecycle(actorLifecycle, `actor ${this.#where}`);
     this.#progress = new Int32Array(spec.progress);
+    this.#mark = new CallMark(spec.progress);
+    this.#watchdog = new Watchdog({
+      clock: environment.clock,
+      limitMs: spec.options.watchdogMs,
+      isDebugged: environment.isDebugged ?? (() => false),
+    });
+    this.#approach = spec.suspect === undefined ? undefined : new SuspectApproach(spec.suspect);
     this.#wakeUp = new WakeUp(environment.clock);
     this.#schedule = new CheckpointSchedule(spec, environment.clock);
     this.#early = new EarlyOutputs(uplink, (error) => void this.#fail(error));
@@ -126,11 +141,8 @@ export class PartitionActor implements ActorApi {
     try {
       const recovered = await this.#recovery().run();
       this.#equip(recovered);
-      await this.#definition!.init?.({
-        config: this.#config,
-        partition: this.#spec.id.partition,
-        signal: this.#abort.signal,
-      });
+      this.#watch();
+      await this.#init();
       await this.#start(recovered);
       return this.#recoveredActor(startedAt, recovered);
     } catch (error) {
@@ -294,6 +306,7 @@ export class PartitionActor implements ActorApi {
       uplink: this.#uplink,
       clock: this.#environment.clock,
       signal: this.#abort.signal,
+      mark: this.#mark,
     });
     this.#state = made.state;
     this.#eventClock = made.eventClock;
@@ -304,6 +317,26 @@ export class PartitionActor implements ActorApi {
     this.#idle = idle.length === 0 ? undefined : new IdleTime(this.#environment.clock, idle);
     this.#schedule.frozen(positionsOf(made.lanes));
     this.#restoredRecords = recovered.restoredRecords;
+  }
+
+  /** The processor's own beginning; one that never ends is cut off with the actor. */
+  async #init(): Promise<void> {
+    const { init } = this.#definition!;
+    if (init === undefined) return;
+    const { signal } = this.#abort;
+    this.#mark.call();
+    const initialised = init({ config: this.#config, partition: this.#spec.id.partition, signal });
+    this.#mark.pending();
+    await unlessAborted(Promise.resolve(initialised), signal);
+    this.#mark.none();
+  }
+
+  /** From here on a handler that does not settle in time ends the actor, and it alone. */
+  #watch(): void {
+    this.#unwatch = this.#watchdog.watch(
+      () => this.#mark.waiting,
+      () => void this.#fail(stuckError(this.#spec, this.#mark.at)),
+    );
   }
 
   /** recovering → running; the starting positions are committed first. */
@@ -347,11 +380,12 @@ export class PartitionActor implements ActorApi {
     let bursts = 0;
     while (this.lifecycle.is('running')) {
       this.#wakeUp.looking();
-      Atomics.add(this.#progress, PROGRESS.heartbeat, 1);
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
-      const more = (await this.#runDue()) ? await this.#burst() : true;
+      const approach = this.#approach;
+      const next = () => (approach === undefined ? this.#burst() : this.#approachSuspect(approach));
+      const more = (await this.#runDue()) ? await next() : true;
       if (this.#idle !== undefined && this.#passIdleTime(this.#idle)) continue;
       if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
         bursts = 0;
@@ -370,7 +404,8 @@ export class PartitionActor implements ActorApi {
     const stop = () => this.#mustLook(until);
     for (const runner of [dueByWallClock, due]) {
       if (runner?.pending !== true) continue;
-      const done = await runner.run(stop);
+      this.#mark.call();
+      const done = await this.#called(runner.run(stop));
       if (!this.lifecycle.is('running')) return false;
       this.#noteChanges();
       if (!done) return false;
@@ -410,27 +445,81 @@ export class PartitionActor implements ActorApi {
     const until = clock.monotonic() + this.#spec.options.yieldMs;
     const stop = () => this.#mustLook(until);
     const single = this.#lanes.length === 1 ? this.#lanes[0]! : undefined;
+    const mark = this.#mark;
     for (let look = 0; ; look++) {
       if (look === RECORDS_PER_LOOK) {
         look = 0;
-        if (stop()) return true;
+        if (stop()) break;
       }
       const lane = single ?? this.#nextLane();
-      if (lane?.hasHead !== true) return false;
+      if (lane?.hasHead !== true) {
+        mark.none();
+        return false;
+      }
+      mark.record(lane.index, lane.reader.offset);
       const pending = processor.process(lane);
       schedule.records++;
       if (schedule.at === Infinity) schedule.becomeDirty();
       if (pending !== undefined) {
+        mark.pending();
         await pending;
+        mark.none();
         if (!this.lifecycle.is('running')) return false;
       }
       if (due?.pending === true) {
+        mark.call();
         const done = due.run(stop);
-        if (done !== true && !(await done)) return true;
+        if (done !== true && !(await this.#called(done))) return true;
         if (!this.lifecycle.is('running')) return false;
       }
-      if (pending !== undefined && stop()) return true;
+      if (pending !== undefined && stop()) break;
     }
+    mark.none();
+    return true;
+  }
+
+  /** What one of the user's calls comes to; other actors of the thread may run meanwhile. */
+  async #called<T>(result: T | Promise<T>): Promise<T> {
+    this.#mark.pending();
+    try {
+      return await result;
+    } finally {
+      this.#mark.none();
+    }
+  }
+
+  /** One record on the way to the suspect one, with the checkpoints that the way needs. Whether there may be more at hand. */
+  async #approachSuspect(approach: SuspectApproach): Promise<boolean> {
+    const processor = this.#processor!;
+    const lane = this.#lanes.length === 1 ? this.#lanes[0] : this.#nextLane();
+    if (lane?.hasHead !== true) return false;
+    const { offset } = lane.reader;
+    const step = approach.step(lane.spec.topic, offset);
+    if (step === 'over') {
+      this.#approach = undefined;
+      return true;
+    }
+    if (step !== 'go' && !(await this.#commitOnTheWay())) return false;
+    this.#mark.record(lane.index, offset);
+    const pending =
+      step === 'refuse'
+        ? processor.refuse(lane, poisonError(this.#spec.id, this.#spec.suspect!))
+        : processor.process(lane);
+    this.#schedule.records++;
+    if (this.#schedule.at === Infinity) this.#schedule.becomeDirty();
+    await this.#called(pending);
+    if (!this.lifecycle.is('running')) return false;
+    if (step === 'go' || step === 'commit') return true;
+    this.#approach = undefined;
+    return this.#commitOnTheWay();
+  }
+
+  /** Everything up to here is committed and flushed. Whether the actor goes on. */
+  async #commitOnTheWay(): Promise<boolean> {
+    await this.#flushed;
+    await this.#state?.settle();
+    if (this.lifecycle.is('running') && !this.#isClean()) await this.#startCheckpoint('suspect');
+    return this.lifecycle.is('running');
   }
 
   /** The lane to take from, among several; `undefined` while one must be waited for. */
@@ -463,18 +552,23 @@ export class PartitionActor implements ActorApi {
   async #serveCalls(): Promise<void> {
     const processor = this.#processor!;
     for (let call = this.#calls.next(); call !== undefined; call = this.#calls.next()) {
+      this.#mark.call();
       if (call.kind === 'query') {
         const answered = processor.query(call.call).then(call.resolve, (error: unknown) => {
           // Under an actor that ended it saw the end of its state; the next actor can answer it.
           const goesOn = this.lifecycle.is('running') && this.#processor === processor;
           call.reject(goesOn ? error : this.#restarted());
+          // Damage that a query meets is there for records too: the next actor rebuilds the database, or says CORRUPT.
+          const damage = this.#partition?.damage;
+          if (goesOn && damage !== undefined) void this.#fail(damage);
         });
         // A handler that awaits could leave a record half done under a query's eyes: then they take turns.
-        if (processor.asyncHandlers) await answered;
+        if (processor.asyncHandlers) await this.#called(answered);
+        this.#mark.none();
       } else {
         Atomics.store(this.#progress, PROGRESS.startedCommand, call.call.seq);
         try {
-          const result = await processor.command(call.call);
+          const result = await this.#called(processor.command(call.call));
           this.#calls.commandDone(call, result);
         } catch (error) {
           call.reject(error);
@@ -642,6 +736,7 @@ export class PartitionActor implements ActorApi {
     if (this.#failure !== undefined || this.lifecycle.is('closed')) return;
     const failure = toPartitaError(error, this.#where);
     this.#failure = failure;
+    this.#mark.none();
     const closing = this.lifecycle.is('closing');
     const recovering = this.lifecycle.is('recovering');
     if (!closing) this.lifecycle.move('failed');
@@ -651,7 +746,7 @@ export class PartitionActor implements ActorApi {
     if (closing) return;
     await this.#release();
     // While it recovers, the rejection of `recover` is the report.
-    if (!recovering) this.#uplink.event({ type: 'failed', error: failure, restart: mayRestart(failure) });
+    if (!recovering) this.#uplink.event({ type: 'failed', error: failure });
   }
 
   /** Opening or recovering went wrong: everything is released, and the error to reject with is returned. */
@@ -686,6 +781,7 @@ export class PartitionActor implements ActorApi {
   }
 
   async #giveBack(): Promise<void> {
+    this.#unwatch();
     this.#calls.dropUncommitted((outcome) => this.#restarted(outcome));
     this.#state?.discard();
     try {
@@ -707,4 +803,18 @@ export class PartitionActor implements ActorApi {
 
 function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** The promise's result, or a rejection with the signal's reason as soon as it is aborted. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    void promise.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', onAbort);
+    });
+  });
 }

@@ -13,6 +13,7 @@ import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
 import type { LateUpdate, WindowEvents } from '../state/window-events.js';
 import type { ActorSpec, ActorUplink, CommandCall, QueryCall } from '../threads/protocol.js';
+import type { CallMark } from './call-mark.js';
 import { DueRunner } from './due-runner.js';
 import { ErrorHandling, isFatal } from './error-policy.js';
 import { HandlerContexts, isPromise } from './handler-contexts.js';
@@ -34,6 +35,7 @@ export interface RecordProcessorOptions {
   readonly signal: AbortSignal;
   /** The one that the stores read. */
   readonly eventClock: EventClock;
+  readonly mark: CallMark;
 }
 
 export class RecordProcessor {
@@ -147,6 +149,15 @@ export class RecordProcessor {
     return this.#finish(lane);
   }
 
+  /** The record at the lane's head has killed too often: the error policy decides about it as if it had thrown `error`. */
+  refuse(lane: InputLane, error: PartitaError): void | Promise<void> {
+    const { reader } = lane;
+    const clockBefore = this.#clock.ms;
+    this.#options.state?.savepoint();
+    this.outputs.mark(reader.timestamp);
+    return this.#onError(lane, error, clockBefore);
+  }
+
   /** A table's record: the latest value of its key. Its errors are those of a record. */
   #keep(
     lane: InputLane,
@@ -206,6 +217,7 @@ export class RecordProcessor {
       if (this.#events?.any === true) {
         await contexts.tellUpdates(context);
         for (const { store, late } of this.#takeLates()) {
+          this.#options.mark.beat();
           await definition.onLate?.[store]?.(this.#located(late, undefined), context);
           // What it adds in turn is this command's too.
           await contexts.tellUpdates(context);
@@ -304,6 +316,7 @@ export class RecordProcessor {
       scope.timestamp = timestamp;
       scope.dueAtMs = Infinity;
       scope.open = true;
+      this.#options.mark.beat();
       try {
         await handler(located, context);
         await contexts.tellUpdates(context);
@@ -422,6 +435,7 @@ export class RecordProcessor {
       this.#skip(lane, error);
       return;
     }
+    if (decision === 'fail' && isPartitaError(error, 'POISON_RECORD')) throw error;
     if (decision === 'fail')
       throw new PartitaError(
         'HANDLER_FAILED',

@@ -90,20 +90,22 @@ export const threadLifecycle: LifecycleTable<ThreadState> = {
 /**
  * ```
  * idle ─► starting ─► running ◄─► rebalancing
- * starting | running | rebalancing ─► stopping ─► stopped
+ * running | rebalancing ─► left: out of the group, because a partition failed
+ * starting | running | rebalancing | left ─► stopping ─► stopped
  * any but stopped ─► failed ─► stopping: a failed manager still has to release what it holds
  * ```
  */
 export type ManagerState =
-  'idle' | 'starting' | 'running' | 'rebalancing' | 'stopping' | 'stopped' | 'failed';
+  'idle' | 'starting' | 'running' | 'rebalancing' | 'left' | 'stopping' | 'stopped' | 'failed';
 export const managerLifecycle: LifecycleTable<ManagerState> = {
   name: 'manager',
   initial: 'idle',
   moves: {
     idle: ['starting', 'failed'],
     starting: ['running', 'stopping', 'failed'],
-    running: ['rebalancing', 'stopping', 'failed'],
-    rebalancing: ['running', 'stopping', 'failed'],
+    running: ['rebalancing', 'left', 'stopping', 'failed'],
+    rebalancing: ['running', 'left', 'stopping', 'failed'],
+    left: ['stopping', 'failed'],
     stopping: ['stopped', 'failed'],
     stopped: [],
     failed: ['stopping'],

@@ -6,7 +6,7 @@
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
-import type { TopicPartition } from '../core/log-types.js';
+import type { OffsetCommit, TopicPartition } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces, PlacedActor } from '../threads/actor-places.js';
@@ -25,6 +25,7 @@ import { PartitionUplink, type CommitInDoubt } from './actor-uplink.js';
 import { acquireDirectory, type HeldDirectory } from './directory-registry.js';
 import type { PartitionCalls } from './partition-calls.js';
 import type { PartitionRouter, Route } from './partition-router.js';
+import type { Ending } from './supervisor.js';
 
 export interface RunOptions {
   readonly spec: ActorSpec;
@@ -39,17 +40,13 @@ export interface RunOptions {
   readonly logger: Logger;
   readonly transactionTimeoutMs: number;
   readonly sessionTimeoutMs: number;
+  /** Aborted when a stop has no time left: what the log has not answered is waited for no longer. */
+  readonly givesUp: AbortSignal;
   readonly inherited: CommitInDoubt | undefined;
   readonly onEvent: (event: ActorEvent) => void;
-  readonly onCommitted: () => void;
+  readonly onCommitted: (offsets: readonly OffsetCommit[]) => void;
   /** Another actor of this process waits for the directory. */
   readonly onWanted: () => void;
-}
-
-/** Why an incarnation ended. `restartable`: what the actor itself said of it, if it did. */
-export interface RunEnding {
-  readonly error: unknown;
-  readonly restartable: boolean | undefined;
 }
 
 /** A close that the actor has not confirmed so long after its budget ends its thread. */
@@ -59,19 +56,20 @@ export class ActorRun {
   readonly spec: ActorSpec;
   readonly place: number;
   /** Resolves once, with the first reason for its end. */
-  readonly ended: Promise<RunEnding>;
+  readonly ended: Promise<Ending>;
   readonly #options: RunOptions;
   readonly #uplink: PartitionUplink;
   readonly #inputs: readonly TopicPartition[];
   readonly #abort = new AbortController();
-  #end: (ending: RunEnding) => void = () => undefined;
+  #end: (ending: Ending) => void = () => undefined;
   /** The directory and the place; settles before anything of the incarnation is given back. */
   #preparing: Promise<PlacedActor> | undefined;
   #placed: PlacedActor | undefined;
+  #death: Error | undefined;
   #route: Route | undefined;
-  #served = false;
   #directory: HeldDirectory | undefined;
   #epoch: number;
+  #served = false;
   #closing: Promise<ClosedActor['outcome']> | undefined;
 
   constructor(options: RunOptions) {
@@ -90,9 +88,9 @@ export class ActorRun {
       sessionTimeoutMs: options.sessionTimeoutMs,
       inherited: options.inherited,
       listener: {
-        onCommitted: (commands) => {
+        onCommitted: ({ commands, offsets }) => {
           options.calls.committed(commands);
-          options.onCommitted();
+          options.onCommitted(offsets);
         },
         onDecided: (outcome) => {
           options.calls.decided(outcome);
@@ -102,7 +100,7 @@ export class ActorRun {
         },
         onEvent: (event) => {
           options.onEvent(event);
-          if (event.type === 'failed') this.fail(event.error, event.restart);
+          if (event.type === 'failed') this.fail(event.error);
         },
       },
     });
@@ -111,11 +109,6 @@ export class ActorRun {
   /** Rises with every assignment. */
   get epoch(): number {
     return this.#epoch;
-  }
-
-  /** Whether it has served at all. */
-  get served(): boolean {
-    return this.#served;
   }
 
   /** Whether another actor of this process waits for the directory. */
@@ -128,21 +121,48 @@ export class ActorRun {
     return this.#placed?.api;
   }
 
+  /** What killed its thread, if that has died under it: the same error for all actors of the thread. */
+  get death(): Error | undefined {
+    return this.#death;
+  }
+
   /** A commit of this incarnation that nobody has settled. */
   get inDoubt(): CommitInDoubt | undefined {
     return this.#uplink.inDoubt;
   }
 
+  /** Whether records have gone to it: otherwise there is nothing that could be dropped. */
+  get served(): boolean {
+    return this.#served;
+  }
+
+  /** Aborted when it closes. */
+  get closing(): AbortSignal {
+    return this.#abort.signal;
+  }
+
   /** Ends it; the first reason counts. */
-  fail(error: unknown, restartable?: boolean): void {
-    this.#end({ error, restartable });
+  fail(error: unknown, mended = false): void {
+    this.#end({ error, mended, innocent: false });
+  }
+
+  /** The step's result; or, as soon as the incarnation ends, a rejection with the reason. */
+  async unlessEnded<T>(step: Promise<T>): Promise<T> {
+    const winner = await Promise.race([
+      step.then((value) => ({ value })),
+      this.ended.then((ending) => ({ ending })),
+    ]);
+    if ('value' in winner) return winner.value;
+    // The step may still reject, for the same reason; that says nothing new.
+    step.catch(() => undefined);
+    throw winner.ending.error;
   }
 
   /** Takes the directory and a place, and opens the actor there. Rejects if the incarnation ends meanwhile. */
   open(): Promise<OpenedActor> {
     this.#options.session.pause(this.#inputs);
     this.#preparing = this.#prepare();
-    return this.#unlessEnded(this.#preparing.then((placed) => placed.api.open()));
+    return this.unlessEnded(this.#preparing.then((placed) => placed.api.open()));
   }
 
   /** How many changelog records recovery has before it; an estimate, taken before the id is fenced. */
@@ -150,7 +170,7 @@ export class ActorRun {
     const { changelog, id } = this.spec;
     if (changelog === undefined || opened.storedOffset === undefined) return 0;
     // A log that doesn't answer must not hold up the end of the incarnation, for which a rebalance may wait.
-    const [bounds] = await this.#unlessEnded(
+    const [bounds] = await this.unlessEnded(
       this.#options.log.topics.bounds([{ topic: changelog.topic, partition: id.partition }]),
     );
     return Math.max(0, (bounds?.end ?? 0) - (opened.storedOffset + 1));
@@ -159,7 +179,7 @@ export class ActorRun {
   recover(): Promise<RecoveredActor> {
     const api = this.#placed?.api;
     if (api === undefined) throw new PartitaError('ILLEGAL_STATE', 'An actor recovers after it was opened.');
-    return this.#unlessEnded(api.recover());
+    return this.unlessEnded(api.recover());
   }
 
   /** Chunks and calls go to the actor from here on. */
@@ -218,7 +238,7 @@ export class ActorRun {
   /** The parked actor again, to be served as after `recover`. */
   resume(options: ResumeOptions): Promise<ResumedActor> {
     this.#epoch = options.epoch;
-    return this.#unlessEnded(this.#placed!.api.resume(options));
+    return this.unlessEnded(this.#placed!.api.resume(options));
   }
 
   /**
@@ -244,6 +264,7 @@ export class ActorRun {
     const placed = await places.create(place, spec, this.#uplink);
     this.#placed = placed;
     void placed.died.then((error) => {
+      this.#death = error;
       this.fail(error);
     });
     this.#abort.signal.throwIfAborted();
@@ -251,13 +272,16 @@ export class ActorRun {
   }
 
   async #close(options: CloseOptions): Promise<ClosedActor['outcome']> {
-    const { calls, logger } = this.#options;
+    const { calls, logger, session } = this.#options;
     this.#withdraw();
+    session.pause(this.#inputs);
     this.#abort.abort(new PartitaError('STOPPED', 'The actor is being closed.'));
     this.fail(this.#abort.signal.reason);
     const outcome = await this.#closeActor(options);
+    // The database is closed: whoever waits for it need not wait for what the log has to say too.
+    this.#directory?.release();
     try {
-      await this.#uplink.retire();
+      await this.#uplink.retire(this.#options.givesUp);
     } catch (error) {
       logger.warn(
         { err: error, ...this.spec.id },
@@ -265,7 +289,6 @@ export class ActorRun {
       );
     }
     calls.settle(new Set(this.#uplink.inDoubt?.commands.map(({ seq }) => seq)));
-    this.#directory?.release();
     return outcome;
   }
 
@@ -319,17 +342,5 @@ export class ActorRun {
       return this.#placed;
     }
     return this.#placed;
-  }
-
-  /** The step's result; or, as soon as the incarnation ends, a rejection with the reason. */
-  async #unlessEnded<T>(step: Promise<T>): Promise<T> {
-    const winner = await Promise.race([
-      step.then((value) => ({ value })),
-      this.ended.then((ending) => ({ ending })),
-    ]);
-    if ('value' in winner) return winner.value;
-    // The step may still reject, for the same reason; that says nothing new.
-    step.catch(() => undefined);
-    throw winner.ending.error;
   }
 }

@@ -1,6 +1,6 @@
 /** Makes the spec of one actor from its stream's plan and the resolved options; a pure function of both. */
 import { join } from 'node:path';
-import { PROGRESS, type ActorOptions, type ActorSpec } from '../threads/protocol.js';
+import { PROGRESS, type ActorOptions, type ActorSpec, type SuspectRecord } from '../threads/protocol.js';
 import type { ResolvedOptions } from './options.js';
 import type { StreamPlan } from './stream-plan.js';
 
@@ -14,7 +14,7 @@ export function actorSpec(
   plan: StreamPlan,
   options: ResolvedOptions,
   partition: number,
-  run: { readonly epoch: number; readonly cacheBytes: number },
+  run: { readonly epoch: number; readonly cacheBytes: number; readonly suspect?: SuspectRecord | undefined },
 ): ActorSpec {
   return {
     id: { stream: plan.stream, partition },
@@ -29,7 +29,8 @@ export function actorSpec(
     directory: actorDirectory(options, plan.stream, partition),
     cacheBytes: run.cacheBytes,
     options: actorOptions(options),
-    progress: new SharedArrayBuffer(PROGRESS.slots * Int32Array.BYTES_PER_ELEMENT),
+    progress: new SharedArrayBuffer(PROGRESS.bytes),
+    ...(run.suspect === undefined ? {} : { suspect: run.suspect }),
   };
 }
 
@@ -55,5 +56,6 @@ function actorOptions(options: ResolvedOptions): ActorOptions {
     onOutOfRange: options.onOutOfRange,
     rebuildOnCorruption: options.rebuildOnCorruption,
     checkCrc: options.checkCrc,
+    watchdogMs: options.watchdogMs,
   };
 }

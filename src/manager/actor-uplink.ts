@@ -27,8 +27,8 @@ export interface CommitInDoubt {
 }
 
 export interface UplinkListener {
-  /** The log has committed: these commands are done, whatever becomes of the actor. */
-  onCommitted(commands: ActorCommit['commands']): void;
+  /** The log has committed: its commands are done, whatever becomes of the actor. */
+  onCommitted(commit: CommitInDoubt): void;
   onEvent(event: ActorEvent): void;
   /** The inherited commit in doubt is settled; commands of it that were not reported committed ended so. */
   onDecided(outcome: 'notApplied' | 'unknown'): void;
@@ -150,7 +150,7 @@ export class PartitionUplink implements ActorUplink {
     );
     this.#committing = undefined;
     // Acknowledged here, at the commit: even if the actor dies before it hears of it, this has happened.
-    if (outcome.kind === 'committed') this.#options.listener.onCommitted(request.commands);
+    if (outcome.kind === 'committed') this.#options.listener.onCommitted(commit);
     if (outcome.kind === 'inDoubt') this.#inDoubt = commit;
     return outcome;
   }
@@ -173,16 +173,17 @@ export class PartitionUplink implements ActorUplink {
   }
 
   /**
-   * Nothing more is written by this incarnation. Resolves when what was under way has been answered, or after the
-   * transaction timeout, from when on the log refuses it.
+   * Nothing more is written by this incarnation. Resolves when what was under way has been answered; rejects after the
+   * transaction timeout, from when on the log refuses it, or when nobody waits for it any more.
    */
-  async retire(): Promise<void> {
+  async retire(givesUp: AbortSignal): Promise<void> {
     this.#retired = true;
     this.#ending.abort();
     const settled = Promise.allSettled([...this.#underWay]);
-    const deadline = Deadline.after(this.#options.clock, this.#options.transactionTimeoutMs);
+    const { clock, transactionTimeoutMs } = this.#options;
+    const deadline = Deadline.after(clock, transactionTimeoutMs);
     try {
-      await deadline.race(settled, `What ${this.#name()} had under way`);
+      await deadline.race(unlessAborted(settled, givesUp), `What ${this.#name()} had under way`);
     } finally {
       // Still not answered: it may have happened all the same, which the next init of the id settles.
       this.#inDoubt ??= this.#committing;
@@ -209,7 +210,7 @@ export class PartitionUplink implements ActorUplink {
         this.#options.listener.onNotOwned(error);
         throw error;
       }
-      await clock.sleep(Math.min(OWNERSHIP_RETRY_MS, deadline.remainingMs));
+      await clock.sleep(Math.min(OWNERSHIP_RETRY_MS, deadline.remainingMs), this.#ending.signal);
     }
   }
 
@@ -223,7 +224,7 @@ export class PartitionUplink implements ActorUplink {
     if (tellable) {
       const [committed] = await this.#options.log.committed(this.#spec.group, [expected]);
       if (committed?.offset === expected.offset && committed.metadata === expected.metadata)
-        this.#options.listener.onCommitted(doubt.commands);
+        this.#options.listener.onCommitted(doubt);
     }
     this.#options.listener.onDecided(tellable ? 'notApplied' : 'unknown');
     this.#inDoubt = undefined;
@@ -259,5 +260,22 @@ export class PartitionUplink implements ActorUplink {
     const producer = this.#producer;
     this.#producer = undefined;
     await producer?.close();
+  }
+}
+
+/** The promise's outcome, or the signal's reason as soon as it is aborted. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  let onAbort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }

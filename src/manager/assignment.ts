@@ -31,6 +31,8 @@ export interface AssignmentListener {
   /** A keeper's state has changed. */
   onChange(): void;
   onFatal(error: unknown): void;
+  /** Because of a partition that can't go on all are to be given back. */
+  onLeave(error: PartitaError): void;
 }
 
 export interface GroupAssignmentOptions {
@@ -60,6 +62,8 @@ export class GroupAssignment implements GroupMember {
   #membership: Membership | undefined;
   #epoch = 0;
   #closed: (() => Error) | undefined;
+  /** Out of the group: everything is somebody else's. */
+  #left = false;
   #stopDeadline: Deadline | undefined;
   #dropped = false;
 
@@ -118,6 +122,7 @@ export class GroupAssignment implements GroupMember {
       });
       this.#calls.set(key, calls);
       if (this.#closed !== undefined) calls.reject(this.#closed);
+      else if (this.#left) calls.reject(() => this.#notOwned(plan, partition));
       else if (this.#assigned && this.keeper(plan.stream, partition) === undefined)
         calls.reject(() => this.#notOwned(plan, partition));
     }
@@ -203,13 +208,16 @@ export class GroupAssignment implements GroupMember {
   // ── for the manager ────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Closes what the barrier of leaving has not closed. Resolves when every keeper is done. */
-  async close(makeError: () => Error, budgetMs: number): Promise<ClosedActor['outcome'][]> {
+  async close(makeError: () => Error, budgetMs: number): Promise<void> {
     this.#closed = makeError;
-    const outcomes = await Promise.all(
-      [...this.#keepers.values()].map((keeper) => keeper.stop({ commit: false, budgetMs })),
+    await Promise.all(
+      [...this.#keepers.values()].map(async (keeper) => {
+        const serves = keeper.state === 'running' && !keeper.stopped;
+        const outcome = await keeper.stop({ commit: false, budgetMs });
+        if (serves && outcome === 'dropped') this.#dropped = true;
+      }),
     );
     for (const calls of this.#calls.values()) calls.reject(makeError);
-    return outcomes;
   }
 
   /** Before leaving: new calls are refused, and the barrier of leaving ends by the deadline. */
@@ -218,6 +226,30 @@ export class GroupAssignment implements GroupMember {
     this.#stopDeadline = deadline;
     // What a revocation before has dropped was processed again since.
     this.#dropped = false;
+  }
+
+  /** Before leaving for a failed partition: the barrier of leaving ends by the deadline, and nothing is parked. */
+  prepareToLeave(deadline: Deadline): void {
+    this.#stopDeadline = deadline;
+    this.#dropped = false;
+  }
+
+  /** After leaving: what the barrier has not closed is closed, and every call is told that the partition is not here. */
+  async leave(budgetMs: number): Promise<void> {
+    this.#left = true;
+    const everything = this.#options.plans.flatMap((plan) =>
+      Array.from({ length: plan.partitions }, (_, partition) => ({ plan, partition })),
+    );
+    for (const { plan, partition } of everything)
+      this.#calls.get(keyOf(plan.stream, partition))?.reject(() => this.#notOwned(plan, partition));
+    await Promise.all([...this.#keepers.values()].map((keeper) => keeper.stop({ commit: false, budgetMs })));
+  }
+
+  /** Tries a failed partition again: its calls wait for it. Does nothing for one that has not failed. */
+  reopen(keeper: PartitionKeeper): void {
+    if (keeper.state !== 'failed') return;
+    this.calls(keeper.plan, keeper.partition).admit();
+    keeper.reopen();
   }
 
   /** Whether the last revocations dropped what had been processed, which will be processed again. */
@@ -374,16 +406,24 @@ export class GroupAssignment implements GroupMember {
         logger.warn({ err: error, ...at(keeper), delayMs }, 'An actor ended and is restarted.');
         emitter.emit('restarting', { ...at(keeper), error, delayMs });
       },
-      onFailed: (keeper, error) => {
-        const { stream, partition } = at(keeper);
-        listener.onFatal(
-          new PartitaError('ACTOR_FAILED', `The partition ${stream}-${partition} can't go on.`, {
-            cause: error,
-            details: { stream, partition },
-          }),
-        );
+      onFailed: (keeper) => {
+        this.#failed(keeper);
       },
     };
+  }
+
+  /** A partition can't go on: what becomes of the others is the option's decision. */
+  #failed(keeper: PartitionKeeper): void {
+    const { emitter, listener, logger, options } = this.#options;
+    const error = failedError(keeper);
+    logger.error({ err: error, ...at(keeper), then: options.onPartitionFailed }, 'A partition has failed.');
+    emitter.emit('partitionFailed', { ...at(keeper), error });
+    if (options.onPartitionFailed === 'failManager') {
+      listener.onFatal(error);
+      return;
+    }
+    this.calls(keeper.plan, keeper.partition).reject(() => failedError(keeper));
+    if (options.onPartitionFailed === 'leaveGroup') listener.onLeave(error);
   }
 
   #recovered(keeper: PartitionKeeper, recovered: RecoveredActor): void {
@@ -441,6 +481,15 @@ export class GroupAssignment implements GroupMember {
 function once<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () => (answer ??= ask());
+}
+
+/** What callers are told, each by an error of his own, and the manager. */
+export function failedError(keeper: PartitionKeeper): PartitaError {
+  const { stream, partition } = at(keeper);
+  return new PartitaError('ACTOR_FAILED', `The partition ${stream}-${partition} can't go on.`, {
+    cause: keeper.failure,
+    details: { stream, partition },
+  });
 }
 
 function keyOf(stream: string, partition: number): string {

@@ -1,4 +1,5 @@
 /** The manager's events: for information only, none is needed for correctness. Each has one object. */
+import type { PartitaError } from '../core/errors.js';
 import type { TopicPartition } from '../core/log-types.js';
 import type { CheckpointReason, ResumedActor } from '../threads/protocol.js';
 import type { HowMoved } from './partition-keeper.js';
@@ -65,6 +66,13 @@ export interface ManagerEvents {
   readonly warning: { readonly message: string; readonly details: Readonly<Record<string, unknown>> };
   /** An actor ended and is opened again after `delayMs`. */
   readonly restarting: AtPartition & { readonly error: unknown; readonly delayMs: number };
+  /**
+   * The partition can't go on; by `onPartitionFailed` the manager fails with it, leaves it down until `reopen` or a rebalance,
+   * or leaves the group.
+   */
+  readonly partitionFailed: AtPartition & { readonly error: PartitaError };
+  /** Because a partition failed, the manager has given back all of them, committed, and left the group; it takes no part any more. */
+  readonly left: { readonly committed: boolean; readonly error: PartitaError };
   /** The manager can't go on; `ready` and every call reject, and it stops by itself. */
   readonly failed: { readonly error: unknown };
   /** `committed` tells whether everything processed by the partitions that it still had was committed. */

@@ -122,8 +122,16 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly chunkBytes?: number;
   /** Address that other members name in PARTITION_NOT_OWNED. @default none */
   readonly advertise?: string;
-  /** What becomes of the manager when a partition can't go on. @default 'failManager' */
-  readonly onPartitionFailed?: 'failManager';
+  /**
+   * How long a thread's event loop may be blocked before the thread is ended, and a handler may not settle before its actor is
+   * opened anew; 0: for ever. Off while a debugger is attached. @default 30,000
+   */
+  readonly watchdogMs?: number;
+  /**
+   * What becomes of the manager when a partition can't go on: it fails; or that partition alone stays down, until `reopen` or a
+   * rebalance; or the manager commits the others and leaves the group. @default 'failManager'
+   */
+  readonly onPartitionFailed?: 'failManager' | 'isolate' | 'leaveGroup';
   /** Creates input, output and dead-letter topics that don't exist. @default absent: they must exist */
   readonly createTopics?: { readonly partitions: number; readonly replicationFactor?: number };
   /** Bound on `stop` without a deadline of its own. @default 30,000 */
@@ -185,7 +193,8 @@ export interface ResolvedOptions {
   readonly yieldMs: number;
   readonly chunkBytes: number | undefined;
   readonly advertise: string | undefined;
-  readonly onPartitionFailed: 'failManager';
+  readonly watchdogMs: number;
+  readonly onPartitionFailed: 'failManager' | 'isolate' | 'leaveGroup';
   readonly createTopics:
     { readonly partitions: number; readonly replicationFactor: number | undefined } | undefined;
   readonly stopDeadlineMs: number;
@@ -274,7 +283,8 @@ export async function optionsSchema() {
     yieldMs: z.number().min(0).default(4),
     chunkBytes: count.optional(),
     advertise: z.string().min(1).optional(),
-    onPartitionFailed: z.enum(['failManager']).default('failManager'),
+    watchdogMs: ms.default(30_000),
+    onPartitionFailed: z.enum(['failManager', 'isolate', 'leaveGroup']).default('failManager'),
     createTopics: z.strictObject({ partitions: count, replicationFactor: count.optional() }).optional(),
     stopDeadlineMs: ms.default(30_000),
     logger: z

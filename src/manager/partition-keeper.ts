@@ -7,7 +7,8 @@
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
-import { PartitaError } from '../core/errors.js';
+import { isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
+import type { TopicLimits } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
@@ -20,7 +21,7 @@ import type {
   RecoveredActor,
   ResumedActor,
 } from '../threads/protocol.js';
-import { ActorRun, type RunEnding } from './actor-run.js';
+import { ActorRun } from './actor-run.js';
 import { actorSpec } from './actor-spec.js';
 import type { CommitInDoubt } from './actor-uplink.js';
 import type { ResolvedOptions } from './options.js';
@@ -30,7 +31,9 @@ import type { PartitionRouter } from './partition-router.js';
 import type { PlaceTable } from './placement.js';
 import type { RecoveryScheduler } from './recovery-scheduler.js';
 import type { StreamPlan } from './stream-plan.js';
-import { decideRestart } from './supervisor.js';
+import { decideRestart, type Ending } from './supervisor.js';
+import { callUnderWay, stuckIn, Suspicion } from './suspects.js';
+import type { ThreadDeaths } from './thread-deaths.js';
 
 export type KeeperState =
   | 'waiting'
@@ -59,6 +62,9 @@ export interface KeeperEnvironment {
   readonly placeTable: PlaceTable;
   readonly router: PartitionRouter;
   readonly scheduler: RecoveryScheduler;
+  readonly deaths: ThreadDeaths;
+  /** Aborted when a stop has no time left: what the log has not answered is waited for no longer. */
+  readonly givesUp: AbortSignal;
   /** A number that has not been given before. */
   nextEpoch(): number;
   cacheBytes(): number;
@@ -77,7 +83,7 @@ export interface KeeperListener {
   onResumed(keeper: PartitionKeeper, resumed: ResumedActor, parkedMs: number): void;
   onRestart(keeper: PartitionKeeper, error: unknown, delayMs: number): void;
   /** It can't go on: no restart would help, or there were too many. */
-  onFailed(keeper: PartitionKeeper, error: unknown): void;
+  onFailed(keeper: PartitionKeeper): void;
 }
 
 /**
@@ -98,13 +104,17 @@ const MOVES = new PartitaError('ACTOR_RESTARTED', 'The actor moves to another th
 
 /** What a failed incarnation gets for its close. */
 const DISCARD_BUDGET_MS = 5_000;
+/** How long the others of a thread process undisturbed before one goes on that may kill it. */
+const NEIGHBOURS_FIRST_MS = 1_000;
+/** How often a group is asked whether a partition that was given up is ours all the same. */
+const LOST_ASK_MS = 1_000;
 /** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
 const SERVED_LONG_MS = 60_000;
 /** A move does not wait longer for what only makes it shorter. */
 const PREPARE_BUDGET_MS = 2_000;
 
 /** The plan's topics, as they are at present. */
-type PresentTopics = Pick<StreamPlan, 'inputs' | 'changelog'>;
+type PresentTopics = Pick<StreamPlan, 'inputs' | 'changelog' | 'outputs' | 'deadLetters'>;
 
 export class PartitionKeeper {
   readonly plan: StreamPlan;
@@ -126,12 +136,19 @@ export class PartitionKeeper {
   #described: PresentTopics | undefined;
   readonly #changes = new Set<() => void>();
   #inherited: CommitInDoubt | undefined;
+  #suspicion = new Suspicion();
+  /** Of the last ending, since the last commit. */
+  #endedBy: ErrorCode | undefined;
+  #failure: unknown;
+  /** Ends the wait of a failed partition. */
+  #reopen: () => void = () => undefined;
   /** From the barrier that takes the partition away until it comes back, or for good. */
   #parking: Parking | undefined;
   /** A resumption without a word to the log, which is short. */
   #resuming: Promise<void> = Promise.resolve();
   #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
-  #outcome: ClosedActor['outcome'] = 'dropped';
+  /** What a failure drops is told by the failure, not when the partition is given back. */
+  #outcome: ClosedActor['outcome'] = 'committed';
 
   /**
    * @param before what must end first: the partition's previous keeper
@@ -166,6 +183,11 @@ export class PartitionKeeper {
     return this.#state;
   }
 
+  /** Why it can't go on, if it has failed. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
   /** Whether some incarnation was opened: what `start` waits for. */
   get everOpened(): boolean {
     return this.#everOpened;
@@ -186,17 +208,30 @@ export class PartitionKeeper {
 
   /** Not ours, and ready to serve again. */
   get parked(): boolean {
-    return this.#state === 'parked' && this.#parking !== undefined && !this.stopped;
+    return (
+      this.#state === 'parked' && this.#parking !== undefined && this.#run !== undefined && !this.stopped
+    );
   }
 
-  /** Not ours, and not yet parked. */
+  /** Not ours, and not yet parked, or not any more: its thread may just have died. */
   get leaving(): boolean {
-    return this.#state !== 'parked' && this.#parking !== undefined;
+    return this.#parking !== undefined && !this.parked;
   }
 
   /** Ends the present incarnation from outside; it is restarted if that helps. */
-  fail(error: unknown, restartable?: boolean): void {
-    this.#run?.fail(error, restartable);
+  fail(error: unknown, mended = false): void {
+    this.#run?.fail(error, mended);
+  }
+
+  /** A failed partition is tried again, with nothing held against it. Does nothing otherwise. */
+  reopen(): void {
+    if (this.#state !== 'failed' || this.stopped) return;
+    this.#failure = undefined;
+    this.#suspicion = new Suspicion();
+    this.#endedBy = undefined;
+    this.#backoff.reset();
+    this.#move('restarting');
+    this.#reopen();
   }
 
   /**
@@ -310,7 +345,7 @@ export class PartitionKeeper {
     this.#move('closed');
   }
 
-  async #oneRun(): Promise<RunEnding> {
+  async #oneRun(): Promise<Ending> {
     const environment = this.#environment;
     const sent = this.#destination !== undefined;
     const place = environment.placeTable.enter(this.#destination ?? this.#place, sent);
@@ -319,18 +354,20 @@ export class PartitionKeeper {
       const run = await this.#makeRun(place);
       // Whoever stops the keeper from here on closes this run.
       this.#run = run;
+      environment.deaths.enter(place, run.spec, this);
       const ending = await this.#live(run);
       if (this.stopped) this.#move('closing');
-      const outcome = await run.close(
-        this.stopped ? this.#close : { commit: false, budgetMs: DISCARD_BUDGET_MS },
-      );
+      const discard = { commit: false, budgetMs: DISCARD_BUDGET_MS };
+      const outcome = await run.close(this.stopped ? this.#close : discard);
       // One that never served has processed nothing: what its predecessor left holds.
       if (run.served) this.#outcome = outcome;
       this.#inherited = run.inDoubt;
-      return ending;
+      return this.#judge(run, ending);
     } catch (error) {
-      return { error, restartable: undefined };
+      return { error, mended: false, innocent: false };
     } finally {
+      if (this.#run !== undefined) environment.deaths.leave(place, this.#run.spec);
+      environment.deaths.endTurn(place, this);
       this.#run = undefined;
       environment.placeTable.leave(place);
     }
@@ -344,6 +381,7 @@ export class PartitionKeeper {
       spec: actorSpec({ ...this.plan, ...(await this.#takeTopics()) }, options, this.partition, {
         epoch: shared.nextEpoch(),
         cacheBytes: shared.cacheBytes(),
+        suspect: this.#suspicion.suspect,
       }),
       place,
       calls: this.#calls,
@@ -353,8 +391,10 @@ export class PartitionKeeper {
       onEvent: (event) => {
         this.#listener.onEvent(this, event);
       },
-      onCommitted: () => {
+      onCommitted: (offsets) => {
         this.#backoff.reset();
+        this.#endedBy = undefined;
+        if (this.#suspicion.committed(offsets)) shared.deaths.endTurn(place, this);
       },
       onWanted: () => {
         if (this.parked) this.#endParking('another actor waits for its directory');
@@ -368,32 +408,44 @@ export class PartitionKeeper {
     return described ?? this.#presentTopics();
   }
 
-  /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
+  /**
+   * A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. And what may
+   * be written to it may have changed.
+   */
   async #presentTopics(): Promise<PresentTopics> {
-    const { inputs, changelog } = this.plan;
-    const all = [...inputs, ...(changelog === undefined ? [] : [changelog])];
-    const described = await this.#environment.log.topics.describe(all.map(({ topic }) => topic));
-    const present = <T extends { readonly topicId: string }>(of: T, i: number): T => ({
+    const { inputs, changelog, outputs, deadLetters } = this.plan;
+    const written = [...outputs, ...deadLetters, ...(changelog === undefined ? [] : [changelog])];
+    const topics = [...new Set([...inputs, ...written].map(({ topic }) => topic))];
+    const described = await this.#environment.log.topics.describe(topics);
+    const now = new Map(described.map((description, i) => [topics[i]!, description]));
+    const id = <T extends { readonly topic: string; readonly topicId: string }>(of: T): T => ({
       ...of,
-      topicId: described[i]?.topicId ?? of.topicId,
+      topicId: now.get(of.topic)?.topicId ?? of.topicId,
+    });
+    const limits = <T extends { readonly topic: string; readonly limits: TopicLimits }>(of: T): T => ({
+      ...of,
+      limits: now.get(of.topic)?.limits ?? of.limits,
     });
     return {
-      inputs: inputs.map(present),
-      changelog: changelog === undefined ? undefined : present(changelog, inputs.length),
+      inputs: inputs.map(id),
+      changelog: changelog === undefined ? undefined : limits(id(changelog)),
+      outputs: outputs.map(limits),
+      deadLetters: deadLetters.map(limits),
     };
   }
 
   /** From open to the end, for whatever reason. */
-  async #live(run: ActorRun): Promise<RunEnding> {
+  async #live(run: ActorRun): Promise<Ending> {
     try {
-      if (this.stopped) return { error: undefined, restartable: undefined };
+      if (this.stopped) return { error: undefined, mended: false, innocent: false };
       // Sent away after it had chosen its place.
-      if (this.#isAstray(run)) return { error: MOVES, restartable: undefined };
+      if (this.#isAstray(run)) return { error: MOVES, mended: false, innocent: false };
       this.#move('opening');
       const opened = await run.open();
       this.#everOpened = true;
       this.#move('opened');
       const recovered = await this.#recover(run, opened);
+      await run.unlessEnded(this.#turn(run));
       run.serve(recovered);
       this.#move('running');
       this.#listener.onRecovered(this, recovered);
@@ -406,6 +458,32 @@ export class PartitionKeeper {
     const ending = await run.ended;
     if (clock.monotonic() - since >= SERVED_LONG_MS) this.#backoff.reset();
     return ending;
+  }
+
+  /**
+   * With a record before it that may kill its thread: the others there get somewhere first; and of several suspects one goes
+   * on after the other, so that the next death tells which it was.
+   */
+  async #turn(run: ActorRun): Promise<void> {
+    const { suspect } = this.#suspicion;
+    if (suspect === undefined || suspect.isPoison) return;
+    const { deaths, options } = this.#environment;
+    const signal = AbortSignal.any([this.#stopping.signal, run.closing]);
+    await deaths.turn(run.place, this, signal);
+    const whileMs = Math.min(NEIGHBOURS_FIRST_MS, options.checkpoint.intervalMs);
+    await deaths.neighboursFirst(run.place, run.spec, whileMs, signal);
+  }
+
+  /** What is to be held against the partition, now that the incarnation is gone. */
+  #judge(run: ActorRun, ending: Ending): Ending {
+    const stuck = stuckIn(ending.error);
+    if (stuck !== undefined) this.#suspicion.died(stuck, ending.error);
+    const { death } = run;
+    if (death === undefined || !isPartitaError(ending.error, 'THREAD_DIED')) return ending;
+    if (!this.#environment.deaths.isAccused(run.place, run.spec, death))
+      return { error: death, mended: true, innocent: true };
+    this.#suspicion.died(callUnderWay(run.spec), death);
+    return { ...ending, error: death };
   }
 
   /** In its turn, by what it has before it; one that just came from another place has nothing, and waits for nobody. */
@@ -503,7 +581,7 @@ export class PartitionKeeper {
   }
 
   /** Whether there is another incarnation after this ending; waits until its time. */
-  async #goesOn(ending: RunEnding): Promise<boolean> {
+  async #goesOn(ending: Ending): Promise<boolean> {
     if (this.stopped) return false;
     if (this.#parking !== undefined) {
       // It ended without an owner: whoever is assigned the partition next opens it.
@@ -512,17 +590,41 @@ export class PartitionKeeper {
       return false;
     }
     if (ending.error === MOVES) return true;
-    const decision = decideRestart(ending.error, ending.restartable, this.#backoff);
+    const code = isPartitaError(ending.error) ? ending.error.code : undefined;
+    const decision = decideRestart(ending, code !== undefined && code === this.#endedBy, this.#backoff);
+    this.#endedBy = code;
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);
       await this.#sleep(decision.delayMs);
       return !this.#stopping.signal.aborted;
     }
+    if (decision.kind === 'fail') this.#failure = ending.error;
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
-    if (decision.kind === 'fail') this.#listener.onFailed(this, ending.error);
-    await this.#untilStopped();
-    return false;
+    if (decision.kind === 'lost') return this.#untilOursAgain();
+    this.#listener.onFailed(this);
+    await this.#untilStoppedOrReopened();
+    return !this.stopped;
+  }
+
+  /**
+   * Mostly the group says next that the partition is gone, which stops this keeper. But a group that was only silent for a
+   * session may still count it as ours, and would assign it to nobody: so it is asked for as long as that takes.
+   */
+  async #untilOursAgain(): Promise<boolean> {
+    const { session } = this.#environment;
+    const input = { topic: this.plan.inputs[0]!.topic, partition: this.partition };
+    const over = this.#untilStoppedOrReopened();
+    for (;;) {
+      await this.#sleep(LOST_ASK_MS);
+      // An answer that doesn't come holds up no stop.
+      const answer = await Promise.race([session.then((group) => group.owns(input)), over]);
+      if (this.stopped) return false;
+      if (answer !== 'yes') continue;
+      this.#calls.admit();
+      this.#move('restarting');
+      return true;
+    }
   }
 
   async #sleep(ms: number): Promise<void> {
@@ -534,9 +636,10 @@ export class PartitionKeeper {
     }
   }
 
-  #untilStopped(): Promise<void> {
+  #untilStoppedOrReopened(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.stopped) resolve();
+      this.#reopen = resolve;
+      if (this.stopped || this.#state === 'restarting') resolve();
       else
         this.#stopping.signal.addEventListener(
           'abort',

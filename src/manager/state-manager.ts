@@ -3,6 +3,7 @@
  * each back in reverse order, also after a failure. It routes nothing itself: chunks go through `partition-router.ts`,
  * calls through `stream-router.ts`, and what the group says through `assignment.ts`.
  */
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../core/clock.js';
 import { systemClock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
@@ -18,7 +19,7 @@ import type { ActorPlaces } from '../threads/actor-places.js';
 import { preloadEngine } from '../threads/preload-engine.js';
 import type { ActorStats } from '../threads/protocol.js';
 import { ThreadPool } from '../threads/thread-pool.js';
-import { GroupAssignment } from './assignment.js';
+import { failedError, GroupAssignment } from './assignment.js';
 import { AutoBalance } from './auto-balance.js';
 import type { ManagerEvents } from './events.js';
 import { Movement, type MovedPartition } from './movement.js';
@@ -29,6 +30,7 @@ import { PlaceTable } from './placement.js';
 import { RecoveryScheduler } from './recovery-scheduler.js';
 import { planStreams, type StreamPlan } from './stream-plan.js';
 import { StreamRouter, type Router } from './stream-router.js';
+import { ThreadDeaths } from './thread-deaths.js';
 
 /** Routers by stream. */
 export type RoutersOf<R> = {
@@ -49,6 +51,8 @@ export interface PartitionStats {
   readonly state: string;
   readonly place: number | undefined;
   readonly epoch: number | undefined;
+  /** Why it can't go on, if it has failed. */
+  readonly failure: unknown;
   /** `undefined` while it does not serve. */
   readonly actor: ActorStats | undefined;
 }
@@ -79,13 +83,23 @@ const systemEnvironment: ManagerEnvironment = {
       threads: options.workers,
       clock: systemClock,
       logger: options.logger,
+      watchdogMs: options.watchdogMs,
       ...(options.memory.threadHeapMb === undefined ? {} : { maxHeapMb: options.memory.threadHeapMb }),
     });
   },
 };
 
-/** The share of a stop's deadline that is kept for ending threads and connections after the partitions' commits. */
-const STOP_RESERVE = 0.2;
+/** How long one suspect holds up others of its thread at most, without a watchdog that would end it. */
+const SUSPECTS_TURN_MS = 30_000;
+/**
+ * By which share of a stop's deadline the partitions are to have committed, the log to have answered what it was asked, and
+ * the group to know. What remains is for threads and connections.
+ */
+const STOP_SHARES = { committed: 0.6, answered: 0.7, left: 0.8 };
+/** Past its deadline a stop gives each thing that is left so long to release itself, so that nothing stays locked. */
+const LATE_STEP_MS = 1_000;
+/** For the end of threads by force. */
+const THREADS_END_MS = 10_000;
 
 /**
  * A running manager. Started by `StateManager.start`; one per group and process is usual, several are possible.
@@ -101,12 +115,18 @@ export class StateManager<R extends Streams = Streams>
   readonly #life = new Lifecycle(managerLifecycle, 'manager');
   readonly #routers = new Map<string, StreamRouter>();
   readonly #changes = new Set<() => void>();
+  /** What the log has not answered is waited for no longer. */
+  readonly #givesUp = new AbortController();
   #session: GroupSession | undefined;
   #failure: unknown;
+  /** Why it left the group. */
+  #left: PartitaError | undefined;
   #stopping: Promise<boolean> | undefined;
 
   private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
     this.#life.move('starting');
+    // Every partition that closes listens.
+    setMaxListeners(0, this.#givesUp.signal);
     const { options, environment, log, places, emitter, plans, outputs } = parts;
     const router = new PartitionRouter(options.mailbox);
     const placeTable = new PlaceTable(places.size);
@@ -130,6 +150,9 @@ export class StateManager<R extends Streams = Streams>
         onFatal: (error) => {
           this.#fail(error);
         },
+        onLeave: (error) => {
+          this.#leaveBecause(error);
+        },
       },
       environment: {
         options,
@@ -143,6 +166,8 @@ export class StateManager<R extends Streams = Streams>
         placeTable,
         router,
         scheduler: new RecoveryScheduler(options.recovery.concurrency),
+        givesUp: this.#givesUp.signal,
+        deaths: new ThreadDeaths(environment.clock, options.watchdogMs || SUSPECTS_TURN_MS),
       },
     });
     this.#parts = { ...parts, router, assignment };
@@ -240,9 +265,32 @@ export class StateManager<R extends Streams = Streams>
     return this.#life.state;
   }
 
-  /** Resolves when every partition that is assigned now serves. Rejects if the manager fails or stops before. */
+  /**
+   * Resolves when every partition that is assigned now serves, but for those that have failed and stay down
+   * (`onPartitionFailed: 'isolate'`). Rejects if the manager fails, leaves the group or stops before.
+   */
   async ready(): Promise<void> {
     await this.#until(() => this.#allKeepers((keeper) => keeper.state === 'running'));
+  }
+
+  /**
+   * Tries a partition again that has failed and stays down (`onPartitionFailed: 'isolate'`). Resolves when it serves, at once
+   * if it already does; it may fail again at the same record afterwards. Rejects ACTOR_FAILED with the cause if it fails before
+   * it serves, PARTITION_NOT_OWNED if it is not (or no longer) this manager's.
+   */
+  async reopen(stream: keyof R & string, partition: number): Promise<void> {
+    this.#expectUsable();
+    const { assignment } = this.#parts;
+    const keeper = assignment.keeper(stream, partition);
+    if (keeper !== undefined) assignment.reopen(keeper);
+    await this.#until(
+      () => keeper === undefined || keeper.stopped || ['running', 'failed', 'lost'].includes(keeper.state),
+    );
+    if (keeper?.state === 'failed') throw failedError(keeper);
+    if (keeper?.state !== 'running')
+      throw new PartitaError('PARTITION_NOT_OWNED', `The partition ${stream}-${partition} is not here.`, {
+        details: { stream, partition },
+      });
   }
 
   /** Which partition a key of a stream belongs to, and who owns it. */
@@ -296,6 +344,7 @@ export class StateManager<R extends Streams = Streams>
         state: keeper.state,
         place: keeper.place,
         epoch: keeper.epoch,
+        failure: keeper.failure,
         // One that ends in this very moment has no figures; that is no failure of the others.
         actor: await keeper.stats().catch(() => undefined),
       })),
@@ -398,12 +447,14 @@ export class StateManager<R extends Streams = Streams>
         });
   }
 
-  /** Assigned, and `condition` holds for every partition that is ours and not lost. */
+  /** Assigned, and `condition` holds for every partition that is ours, not lost, and not down for good. */
   #allKeepers(condition: (keeper: ReturnType<GroupAssignment['keepers']>[number]) => boolean): boolean {
     const { assignment } = this.#parts;
     return (
       assignment.assigned &&
-      assignment.keepers().every((keeper) => keeper.state === 'lost' || condition(keeper))
+      assignment
+        .keepers()
+        .every((keeper) => keeper.state === 'lost' || keeper.state === 'failed' || condition(keeper))
     );
   }
 
@@ -411,6 +462,7 @@ export class StateManager<R extends Streams = Streams>
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure as Error;
       if (this.#stopping !== undefined) throw this.#unusable();
+      if (this.#left !== undefined) throw this.#left;
       if (condition()) return;
       await new Promise<void>((resolve) => this.#changes.add(resolve));
     }
@@ -420,6 +472,32 @@ export class StateManager<R extends Streams = Streams>
     const waiting = [...this.#changes];
     this.#changes.clear();
     for (const wake of waiting) wake();
+  }
+
+  /** Its partitions go to others, in order, the failed one too; it stays, to send and to locate. */
+  #leaveBecause(error: PartitaError): void {
+    if (this.#left !== undefined || this.#failure !== undefined || this.#stopping !== undefined) return;
+    if (this.#life.is('starting')) {
+      this.#fail(error);
+      return;
+    }
+    this.#left = error;
+    this.#changed();
+    this.#giveBack(error).catch((failure: unknown) => {
+      this.#fail(failure);
+    });
+  }
+
+  async #giveBack(error: PartitaError): Promise<void> {
+    const { assignment, emitter, environment, options } = this.#parts;
+    const deadline = Deadline.after(environment.clock, options.rebalanceTimeoutMs);
+    assignment.prepareToLeave(deadline);
+    const left = await this.#step(deadline, async () => this.#session?.leave());
+    await assignment.leave(500);
+    if (this.#failure !== undefined || this.#stopping !== undefined) return;
+    this.#life.move('left');
+    emitter.emit('left', { committed: left && !assignment.dropped, error });
+    this.#changed();
   }
 
   #fail(error: unknown): void {
@@ -434,41 +512,51 @@ export class StateManager<R extends Streams = Streams>
     if (!starting) this.#stopping = this.#stop(this.#parts.options.stopDeadlineMs);
   }
 
-  /** Whether it stopped in order before the deadline. Never rejects. */
+  /** Whether it stopped before the deadline. Never rejects. */
   async #stop(deadlineMs: number): Promise<boolean> {
-    const { environment, emitter, options } = this.#parts;
+    const { assignment, environment, emitter, options } = this.#parts;
     this.#life.move('stopping');
     this.#autoBalance.stop();
     this.#changed();
     const deadline = Deadline.after(environment.clock, deadlineMs);
-    const reserveMs = deadlineMs * STOP_RESERVE;
-    const barrier = deadline.within(deadlineMs - reserveMs);
-    const left = await this.#step(barrier, () => this.#leave(barrier));
+    const givingUp = environment.clock.setTimer(deadlineMs * STOP_SHARES.answered, () => {
+      this.#giveUp();
+    });
+    await this.#step(deadline.within(deadlineMs * STOP_SHARES.left), () =>
+      this.#leave(deadline.within(deadlineMs * STOP_SHARES.committed)),
+    );
     await this.#release(deadline);
+    givingUp.cancel();
+    const inTime = !deadline.expired;
     this.#life.move('stopped');
     this.#changed();
-    const committed = left && !this.#parts.assignment.dropped;
+    const committed = !assignment.dropped;
     emitter.emit('stopped', { committed });
-    options.logger.info({ group: options.group, committed }, 'The manager has stopped.');
+    options.logger.info({ group: options.group, committed, inTime }, 'The manager has stopped.');
     emitter.removeAllListeners();
-    return left;
+    return inTime;
   }
 
-  /** Through the barrier of leaving: actors commit and close while the group waits. */
-  async #leave(barrier: Deadline): Promise<void> {
-    this.#parts.assignment.prepareToStop(() => this.#unusable(), barrier);
+  /** Through the barrier of leaving: actors commit by the deadline and close while the group waits. */
+  async #leave(commits: Deadline): Promise<void> {
+    this.#parts.assignment.prepareToStop(() => this.#unusable(), commits);
     await this.#session?.leave();
+  }
+
+  #giveUp(): void {
+    this.#givesUp.abort(new PartitaError('STOPPED', 'The manager stops and waits no longer.'));
   }
 
   /** Everything that is still there is given back, whatever state it is in. */
   async #release(deadline: Deadline): Promise<void> {
     const { assignment, places, closeOutputs, log, environment } = this.#parts;
-    // Past the deadline what is left gets a moment to release itself, so that no directory stays locked.
     const grace = (): Deadline =>
-      deadline.remainingMs > 1_000 ? deadline : Deadline.after(environment.clock, 1_000);
+      deadline.remainingMs > LATE_STEP_MS ? deadline : Deadline.after(environment.clock, LATE_STEP_MS);
     const closing = assignment.close(() => this.#unusable(), Math.min(500, deadline.remainingMs));
+    if (deadline.expired) this.#giveUp();
     await this.#step(grace(), () => closing);
-    await this.#step(Deadline.after(environment.clock, 10_000), () =>
+    this.#giveUp();
+    await this.#step(Deadline.after(environment.clock, THREADS_END_MS), () =>
       places.close({ budgetMs: grace().remainingMs }),
     );
     // With their threads gone the last keepers are done.
@@ -484,6 +572,7 @@ export class StateManager<R extends Streams = Streams>
     const deadline = Deadline.after(environment.clock, this.#parts.options.revokeBudgetMs + 2_000);
     await this.#step(deadline, () => this.#leave(deadline));
     await this.#step(deadline, () => assignment.close(() => this.#unusable(), 500));
+    this.#giveUp();
     await closeOutputs();
   }
 

@@ -1,5 +1,5 @@
 /**
- * One key of one store as the actor holds it in memory, the two marks that a held value can be, and what holds one that expires. It is a bare
+ * One key of one store as the actor holds it in memory, the two marks that a held value can be, and when it expires. It is a bare
  * record: `state-layers.ts` writes it, `state-cache.ts` evicts it, `key-value-store.ts` finds it.
  */
 import type { ByteArena } from './byte-arena.js';
@@ -14,35 +14,15 @@ export const UNKNOWN: unique symbol = Symbol('unknown');
 export const ABSENT = undefined;
 
 /**
- * A held value that expires. Immutable, and a value like any other to layers, undo log and checkpoints; only its store
- * looks into it. Plain values are held without it, so that they pay nothing.
+ * When the values of an entry expire, in event time in ms: from then on nobody sees them; Infinity: never. An object of its
+ * own, so that a key that never held such a value pays a pointer; made once, so that setting a value makes no garbage: both
+ * numbers begin as no small integers, and V8 writes such fields in place.
  */
-export class Expiring {
-  /** As it would be held without expiry. */
-  readonly value: unknown;
-  /** Two small integers: as one number it would be an object of its own on the heap. */
-  readonly #high: number;
-  readonly #low: number;
-
-  constructor(value: unknown, expiryMs: number) {
-    this.value = value;
-    const high = (expiryMs / LOW_UNITS) | 0;
-    this.#high = high;
-    this.#low = (expiryMs - high * LOW_UNITS) | 0;
-  }
-
-  /** Event time in ms from which on nobody sees it; 0 to 2^53 − 1. */
-  get expiryMs(): number {
-    return this.#high * LOW_UNITS + this.#low;
-  }
-}
-
-const LOW_UNITS = 2 ** 26;
-
-/** What a reader at this time sees of a held value. */
-export function visible(held: unknown, clockMs: number): unknown {
-  if (!(held instanceof Expiring)) return held;
-  return held.expiryMs <= clockMs ? ABSENT : held.value;
+export class Life {
+  /** Of `value`. */
+  valueMs = Infinity;
+  /** Of `base`. */
+  baseMs = Infinity;
 }
 
 /** What an entry needs of its store. */
@@ -53,8 +33,8 @@ export interface EntryOwner {
   sortKey(entry: Entry): string;
   /** The whole store key, written into the arena. */
   writeKey(entry: Entry, arena: ByteArena): Uint8Array;
-  /** The stored form of a held value (not ABSENT, not UNKNOWN), written into the arena. */
-  writeValue(entry: Entry, held: unknown, arena: ByteArena): Uint8Array;
+  /** The stored form of a held value (not ABSENT, not UNKNOWN), written into the arena. Infinity: it is permanent. */
+  writeValue(entry: Entry, held: unknown, expiryMs: number, arena: ByteArena): Uint8Array;
 }
 
 export class Entry {
@@ -64,6 +44,8 @@ export class Entry {
   value: unknown;
   /** Held value below the live layer; means something only while `generation` is the live layer's. */
   base: unknown;
+  /** Absent as long as it has never held a value that expires. */
+  life: Life | undefined;
   /** The layer in which it was last written; 0: never. At or below the flushed generation it is clean. */
   generation: number;
   /** Estimated bytes in memory, which is what the cache bounds. */
@@ -80,10 +62,21 @@ export class Entry {
     this.key = key;
     this.value = value;
     this.base = ABSENT;
+    this.life = undefined;
     this.generation = 0;
     this.bytes = bytes;
     this.keyBytesMax = keyBytesMax;
     this.used = false;
     this.undoable = false;
+  }
+
+  /** When `value` expires. */
+  get expiryMs(): number {
+    return this.life === undefined ? Infinity : this.life.valueMs;
+  }
+
+  set expiryMs(ms: number) {
+    if (this.life !== undefined) this.life.valueMs = ms;
+    else if (ms !== Infinity) (this.life = new Life()).valueMs = ms;
   }
 }

@@ -8,7 +8,6 @@
  */
 import type { StoreParts } from './declared-store.js';
 import { DueIndex } from './due-index.js';
-import { Expiring } from './entry.js';
 import type { KeyValueStore } from './key-value-store.js';
 
 /** Rows that a checkpoint takes up at least, if so many are due. */
@@ -99,11 +98,11 @@ export class ExpirySweep {
     const end = Math.min(entries.length, this.#looked + entriesMax);
     for (; this.#looked < end; this.#looked++) {
       const entry = entries[this.#looked]!;
-      const { owner, value, base } = entry;
-      if (owner !== this.#store || !(value instanceof Expiring)) continue;
-      if (value.expiryMs <= clock.ms) this.#store.deleteEntry(entry);
-      else if (!(base instanceof Expiring) || base.expiryMs > value.expiryMs) {
-        this.#index.insert(value.expiryMs, this.#store.keyText(entry));
+      const { owner, life } = entry;
+      if (life === undefined || owner !== this.#store || life.valueMs === Infinity) continue;
+      if (life.valueMs <= clock.ms) this.#store.deleteEntry(entry);
+      else if (life.baseMs > life.valueMs) {
+        this.#index.insert(life.valueMs, this.#store.keyText(entry));
         this.#budget += SWEPT_PER_ROW;
       }
     }

@@ -40,7 +40,10 @@ export class FrozenLayer {
       const entry = entries[i]!;
       const held = this.#layers.frozenValue(entry);
       const key = entry.owner.writeKey(entry, this.#arena);
-      const value = held === ABSENT ? null : entry.owner.writeValue(entry, held, this.#arena);
+      const value =
+        held === ABSENT
+          ? null
+          : entry.owner.writeValue(entry, held, this.#layers.frozenExpiryMs(entry), this.#arena);
       this.#writes.push({ key, value });
       // What lay below this layer will not be asked for again; kept, it would double the memory of the cache.
       if (entry.generation === this.transaction.generation) entry.base = ABSENT;

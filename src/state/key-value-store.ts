@@ -6,7 +6,7 @@ import { PartitaError } from '../core/errors.js';
 import type { KeyValueDeclaration, RangeOptions } from '../processor/declarations.js';
 import type { ByteArena } from './byte-arena.js';
 import { asEngineError } from './engine-failure.js';
-import { ABSENT, Entry, Expiring, UNKNOWN, visible, type EntryOwner, type MapKey } from './entry.js';
+import { ABSENT, Entry, Life, UNKNOWN, type EntryOwner, type MapKey } from './entry.js';
 import type { EventClock } from './event-clock.js';
 import type { KeyRange } from './layer-index.js';
 import type { RecordScope } from './record-scope.js';
@@ -23,8 +23,8 @@ export type ReadLevel = 'latest' | 'committed';
 /** Measured on Node 20: an Entry, its slots in Map and ring, the key's header; and the headers of a value. */
 const ENTRY_BYTES = 170;
 const VALUE_BYTES = 40;
-/** An `Expiring` with its number. */
-const EXPIRING_BYTES = 56;
+/** A `Life` with its numbers. */
+const LIFE_BYTES = 72;
 /** Batch header, record header and their varints, beside key and value of a record. */
 const RECORD_OVERHEAD_BYTES = 96;
 
@@ -67,8 +67,7 @@ export class KeyValueStore implements EntryOwner {
 
   get(key: unknown): unknown {
     const held = this.#latest(key);
-    const seen = this.#expires ? visible(held, this.#clock!.ms) : held;
-    return this.#decoded || seen === ABSENT ? seen : this.#form.read(seen, key);
+    return this.#decoded || held === ABSENT ? held : this.#form.read(held, key);
   }
 
   /** `get` or `getCommitted`. */
@@ -77,20 +76,17 @@ export class KeyValueStore implements EntryOwner {
   }
 
   has(key: unknown): boolean {
-    const held = this.#latest(key);
-    return (this.#expires ? visible(held, this.#clock!.ms) : held) !== ABSENT;
+    return this.#latest(key) !== ABSENT;
   }
 
   /** As of the frozen layer. */
   getCommitted(key: unknown): unknown {
     const held = this.#committed(key);
-    const seen = this.#expires ? visible(held, this.#clock!.frozenMs) : held;
-    return this.#decoded || seen === ABSENT ? seen : this.#form.read(seen, key);
+    return this.#decoded || held === ABSENT ? held : this.#form.read(held, key);
   }
 
   hasCommitted(key: unknown): boolean {
-    const held = this.#committed(key);
-    return (this.#expires ? visible(held, this.#clock!.frozenMs) : held) !== ABSENT;
+    return this.#committed(key) !== ABSENT;
   }
 
   /** @param expiryMs event time from which on the value is not seen any more; absent: it is permanent */
@@ -105,11 +101,10 @@ export class KeyValueStore implements EntryOwner {
       valueBytes = stored.length;
     }
     if (expiryMs !== undefined) {
-      held = new Expiring(held, expiryMs);
       if (this.#decoded) valueBytes += EXPIRY_BYTES;
       this.#expires = true;
     }
-    this.#write(key, this.#find(key), held, valueBytes);
+    this.#write(key, this.#find(key), held, valueBytes, expiryMs);
   }
 
   delete(key: unknown): void {
@@ -144,8 +139,7 @@ export class KeyValueStore implements EntryOwner {
   expiryOf(keyText: string): number {
     const key = this.#keys.ofText(keyText);
     const entry = this.#entries.get(key);
-    const held = entry === undefined ? UNKNOWN : entry.value;
-    if (held !== UNKNOWN) return held instanceof Expiring ? held.expiryMs : Infinity;
+    if (entry !== undefined && entry.value !== UNKNOWN) return entry.expiryMs;
     const stored = this.#readEngine(key);
     return stored === undefined ? Infinity : this.#form.expiryOf(stored, key);
   }
@@ -159,7 +153,7 @@ export class KeyValueStore implements EntryOwner {
   }
 
   deleteEntry(entry: Entry): void {
-    this.#layers.write(entry, ABSENT, this.#bytesInMemory(entry.key, ABSENT, 0));
+    this.#layers.write(entry, ABSENT, this.#bytesInMemory(entry.key, 0));
   }
 
   forget(entry: Entry): void {
@@ -179,26 +173,32 @@ export class KeyValueStore implements EntryOwner {
     return this.#keys.write(entry.key, arena);
   }
 
-  writeValue(entry: Entry, held: unknown, arena: ByteArena): Uint8Array {
-    return this.#form.write(held, entry.key, arena);
+  writeValue(entry: Entry, held: unknown, expiryMs: number, arena: ByteArena): Uint8Array {
+    return this.#form.write(held, entry.key, arena, expiryMs);
   }
 
-  /** The held value that the live layer sees. */
-  #latest(key: unknown): unknown {
+  /** The held value that the live layer sees, as of its clock, or of the frozen one's. */
+  #latest(key: unknown, atFrozenClock = false): unknown {
     this.#layers.check();
-    const entry = this.#find(key);
-    if (entry === undefined) return this.#load(this.#keys.mapKey(key));
-    entry.used = true;
-    return entry.value === UNKNOWN ? this.#learn(entry) : entry.value;
+    let entry = this.#find(key);
+    if (entry === undefined) entry = this.#load(this.#keys.mapKey(key));
+    else entry.used = true;
+    if (entry.value === UNKNOWN) this.#learn(entry);
+    return entry.life !== undefined && this.#isOver(entry.life.valueMs, atFrozenClock) ? ABSENT : entry.value;
+  }
+
+  #isOver(expiryMs: number, atFrozenClock: boolean): boolean {
+    const clock = this.#clock!;
+    return expiryMs <= (atFrozenClock ? clock.frozenMs : clock.ms);
   }
 
   #committed(key: unknown): unknown {
     const entry = this.#find(key);
-    if (entry?.generation !== this.#layers.live.generation) return this.#latest(key);
+    if (entry?.generation !== this.#layers.live.generation) return this.#latest(key, true);
     this.#layers.check();
     // Written blindly in the live layer, so not in the frozen one, which would have known: the engine's value is it.
-    if (entry.base === UNKNOWN) entry.base = this.#read(entry.key);
-    return entry.base;
+    if (entry.base === UNKNOWN) this.#learnBase(entry);
+    return entry.life !== undefined && this.#isOver(entry.life.baseMs, true) ? ABSENT : entry.base;
   }
 
   /** A Map lookup; a key that is not its own Map key is looked up by its encoded form. */
@@ -211,33 +211,43 @@ export class KeyValueStore implements EntryOwner {
     return mapKey === key ? undefined : this.#entries.get(mapKey);
   }
 
-  #load(key: MapKey): unknown {
+  /** An entry with the engine's value, which the cache keeps if it has room. */
+  #load(key: MapKey): Entry {
     const stored = this.#readEngine(key);
-    const held = stored === undefined ? ABSENT : this.#hold(stored, key);
+    // Loaded bytes are no bound but exact, and so weigh as much as three of a bound's.
+    const bytes = this.#bytesInMemory(key, (this.#decoded ? 3 : 1) * (stored?.length ?? 0));
+    const entry = new Entry(this, key, this.#keys.bytesMax(key), ABSENT, bytes);
+    if (stored !== undefined) {
+      entry.expiryMs = this.#expiryOf(stored, key);
+      entry.value = this.#form.hold(stored, key);
+      if (entry.life !== undefined) entry.bytes += LIFE_BYTES;
+    }
     const { cache, flushed } = this.#layers;
     if (cache.retains) {
-      // Loaded bytes are no bound but exact, and so weigh as much as three of a bound's.
-      this.#insert(key, this.#keys.bytesMax(key), held, (this.#decoded ? 3 : 1) * (stored?.length ?? 0));
+      this.#keep(entry);
       cache.trim(flushed);
     }
-    return held;
+    return entry;
   }
 
   /** The value of an entry that was written blindly and rolled back. */
-  #learn(entry: Entry): unknown {
-    entry.value = this.#read(entry.key);
-    return entry.value;
+  #learn(entry: Entry): void {
+    const stored = this.#readEngine(entry.key);
+    entry.expiryMs = stored === undefined ? Infinity : this.#expiryOf(stored, entry.key);
+    entry.value = stored === undefined ? ABSENT : this.#form.hold(stored, entry.key);
   }
 
-  #read(key: MapKey): unknown {
-    const stored = this.#readEngine(key);
-    return stored === undefined ? ABSENT : this.#hold(stored, key);
+  #learnBase(entry: Entry): void {
+    const stored = this.#readEngine(entry.key);
+    const expiryMs = stored === undefined ? Infinity : this.#expiryOf(stored, entry.key);
+    if (expiryMs !== Infinity) (entry.life ??= new Life()).baseMs = expiryMs;
+    entry.base = stored === undefined ? ABSENT : this.#form.hold(stored, entry.key);
   }
 
-  #hold(stored: Uint8Array, key: MapKey): unknown {
-    const held = this.#form.hold(stored, key);
-    if (held instanceof Expiring) this.#expires = true;
-    return held;
+  #expiryOf(stored: Uint8Array, key: MapKey): number {
+    const expiryMs = this.#form.expiryOf(stored, key);
+    if (expiryMs !== Infinity) this.#expires = true;
+    return expiryMs;
   }
 
   /** Engine errors fail the transaction, whatever the handler does with them. */
@@ -253,43 +263,44 @@ export class KeyValueStore implements EntryOwner {
     }
   }
 
-  #write(key: unknown, found: Entry | undefined, held: unknown, valueBytes: number): void {
+  #write(key: unknown, found: Entry | undefined, held: unknown, valueBytes: number, expiryMs?: number): void {
     if (found === undefined) {
-      this.#writeBlindly(this.#keys.mapKey(key), held, valueBytes);
+      this.#writeBlindly(this.#keys.mapKey(key), held, valueBytes, expiryMs);
       return;
     }
     const bytesMax = found.keyBytesMax + valueBytes;
-    if (bytesMax > this.#bytesMax) this.#checkSize(found.key, held);
-    this.#layers.write(found, held, this.#bytesInMemory(found.key, held, valueBytes));
+    if (bytesMax > this.#bytesMax) this.#checkSize(found.key, held, expiryMs);
+    this.#layers.write(found, held, this.#bytesInMemory(found.key, valueBytes, expiryMs), expiryMs);
   }
 
   /** Over a value that nobody has read. */
-  #writeBlindly(key: MapKey, held: unknown, valueBytes: number): void {
+  #writeBlindly(key: MapKey, held: unknown, valueBytes: number, expiryMs?: number): void {
     const keyBytesMax = this.#keys.bytesMax(key);
-    if (keyBytesMax + valueBytes > this.#bytesMax) this.#checkSize(key, held);
-    const entry = this.#insert(key, keyBytesMax, UNKNOWN, 0);
+    if (keyBytesMax + valueBytes > this.#bytesMax) this.#checkSize(key, held, expiryMs);
+    const entry = this.#keep(new Entry(this, key, keyBytesMax, UNKNOWN, this.#bytesInMemory(key, 0)));
     // Only what is written is safe from eviction.
-    this.#layers.write(entry, held, this.#bytesInMemory(key, held, valueBytes));
+    this.#layers.write(entry, held, this.#bytesInMemory(key, valueBytes, expiryMs), expiryMs);
     this.#layers.cache.trim(this.#layers.flushed);
   }
 
-  #insert(key: MapKey, keyBytesMax: number, held: unknown, valueBytes: number): Entry {
-    const entry = new Entry(this, key, keyBytesMax, held, this.#bytesInMemory(key, held, valueBytes));
-    this.#entries.set(key, entry);
+  #keep(entry: Entry): Entry {
+    this.#entries.set(entry.key, entry);
     this.#layers.cache.add(entry);
     return entry;
   }
 
   /** An estimate. The bound of an encoded value is some three times what its object takes, which has no text of names. */
-  #bytesInMemory(key: MapKey, held: unknown, valueBytes: number): number {
+  #bytesInMemory(key: MapKey, valueBytes: number, expiryMs?: number): number {
     let bytes = ENTRY_BYTES + VALUE_BYTES + (typeof key === 'string' ? key.length : 0);
-    if (held instanceof Expiring) bytes += EXPIRING_BYTES;
+    if (expiryMs !== undefined) bytes += LIFE_BYTES;
     return bytes + (this.#decoded ? Math.ceil(valueBytes / 3) : 2 * VALUE_BYTES + valueBytes);
   }
 
   /** The bounds were exceeded: measures exactly. @throws PartitaError RECORD_TOO_LARGE */
-  #checkSize(key: MapKey, held: unknown): void {
-    const bytes = this.#keys.storeKey(key).length + (held === ABSENT ? 0 : this.#form.bytesOf(held, key));
+  #checkSize(key: MapKey, held: unknown, expiryMs: number | undefined): void {
+    const valueBytes = held === ABSENT ? 0 : this.#form.bytesOf(held, key);
+    const expiryBytes = this.#decoded && expiryMs !== undefined ? EXPIRY_BYTES : 0;
+    const bytes = this.#keys.storeKey(key).length + valueBytes + expiryBytes;
     if (bytes <= this.#bytesMax) return;
     throw new PartitaError(
       'RECORD_TOO_LARGE',

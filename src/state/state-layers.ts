@@ -66,12 +66,13 @@ export class StateLayers {
     if (this.#ended !== undefined) throw this.#ended();
   }
 
-  /** Stages a value in the live layer. `bytes` is the entry's new size in memory. */
-  write(entry: Entry, value: unknown, bytes: number): void {
+  /** Stages a value in the live layer. `bytes` is the entry's new size in memory; it is permanent without an expiry. */
+  write(entry: Entry, value: unknown, bytes: number, expiryMs = Infinity): void {
     const live = this.#live;
     if (!entry.undoable) this.#undo.push(entry);
     if (entry.generation !== live.generation) {
       entry.base = entry.value;
+      if (entry.life !== undefined) entry.life.baseMs = entry.life.valueMs;
       entry.generation = live.generation;
       live.entries.push(entry);
       live.bytes += bytes;
@@ -79,6 +80,7 @@ export class StateLayers {
     this.cache.bytes += bytes - entry.bytes;
     entry.bytes = bytes;
     entry.value = value;
+    entry.expiryMs = expiryMs;
     entry.used = true;
   }
 
@@ -117,6 +119,12 @@ export class StateLayers {
   /** The held value of an entry of the frozen layer, whatever was written since. */
   frozenValue(entry: Entry): unknown {
     return entry.generation === this.#live.generation ? entry.base : entry.value;
+  }
+
+  /** When that value expires; Infinity: never. */
+  frozenExpiryMs({ life, generation }: Entry): number {
+    if (life === undefined) return Infinity;
+    return generation === this.#live.generation ? life.baseMs : life.valueMs;
   }
 
   /** The frozen layer is in the engine: its entries are clean. */

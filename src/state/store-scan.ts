@@ -6,7 +6,7 @@
 import { PartitaError } from '../core/errors.js';
 import type { EngineScan, EngineSnapshot } from '../storage/storage-engine.js';
 import { asEngineError } from './engine-failure.js';
-import { ABSENT, visible } from './entry.js';
+import { ABSENT } from './entry.js';
 import type { ReadLevel } from './key-value-store.js';
 import { latin1 } from './latin1.js';
 import type { KeyRange } from './layer-index.js';
@@ -114,8 +114,7 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
             this.#expired++;
             continue;
           }
-          const held = visible(form.hold(stored, decodedKey), clockMs);
-          yield this.#checked([decodedKey, form.read(held, decodedKey)]);
+          yield this.#checked([decodedKey, form.read(form.hold(stored, decodedKey), decodedKey)]);
           if (++given >= limit) return;
         }
       }
@@ -226,14 +225,14 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
 function overlayOf({ layers, range, read, clockMs, reverse }: ScanRequest): readonly Overlay[] {
   const frozen = (layers.frozen?.index.range(layers.frozen.entries, range) ?? []).map(({ key, entry }) => ({
     key,
-    held: visible(layers.frozenValue(entry), clockMs),
+    held: layers.frozenExpiryMs(entry) <= clockMs ? ABSENT : layers.frozenValue(entry),
   }));
   const live =
     read === 'committed'
       ? []
       : layers.live.index
           .range(layers.live.entries, range)
-          .map(({ key, entry }) => ({ key, held: visible(entry.value, clockMs) }));
+          .map(({ key, entry }) => ({ key, held: entry.expiryMs <= clockMs ? ABSENT : entry.value }));
   const merged = frozen.length === 0 ? live : live.length === 0 ? frozen : mergeOverlays(frozen, live);
   return reverse ? merged.reverse() : merged;
 }

@@ -8,7 +8,6 @@ import { decodeWith, encodeWith } from '../codec/serdes.js';
 import { PartitaError } from '../core/errors.js';
 import { traitsOf, type Serde, type SerdeTraits } from '../processor/serde.js';
 import type { ByteArena } from './byte-arena.js';
-import { Expiring } from './entry.js';
 import { isWellFormed, serdeFailed, showKey } from './serde-failure.js';
 
 /** The first byte of a stored value, by bits. */
@@ -87,7 +86,7 @@ export class StoredForm {
     return stored;
   }
 
-  /** What a reader gets for a held value, which is no `Expiring`. */
+  /** What a reader gets for a held value. */
   read(held: unknown, key: unknown): unknown {
     if (this.decoded) return held;
     const stored = held as Uint8Array;
@@ -96,26 +95,28 @@ export class StoredForm {
     return this.#decode(new Uint8Array(stored).subarray(headBytes(stored)), key);
   }
 
-  /** The held form of bytes from the engine. @throws PartitaError SERDE_FAILED or STORE_INCOMPATIBLE */
+  /** The held form of bytes from the engine, without their expiry. @throws PartitaError SERDE_FAILED or STORE_INCOMPATIBLE */
   hold(stored: Uint8Array, key: unknown): unknown {
-    const expiryMs = this.expiryOf(stored, key);
+    this.#checkMark(stored, key);
     // The engine's bytes may be a slice of something large; what is held for long is a copy of its own.
-    const held = this.decoded ? this.#decoded(stored, key) : new Uint8Array(stored);
-    return expiryMs === Infinity ? held : new Expiring(held, expiryMs);
+    return this.decoded ? this.#decoded(stored, key) : new Uint8Array(stored);
   }
 
   /** The expiry in bytes from the engine; Infinity: they are permanent. @throws PartitaError STORE_INCOMPATIBLE */
   expiryOf(stored: Uint8Array, key: unknown): number {
-    const mark = stored[0];
-    if (mark === MARK_PLAIN || mark === MARK_NULL) return Infinity;
-    if (mark === undefined || mark > MARKS_ALL || stored.length < EXPIRING_HEAD_BYTES)
-      throw this.#unknownMark(mark, key);
-    return uint64(stored, 1);
+    this.#checkMark(stored, key);
+    return (stored[0]! & MARK_EXPIRES) === 0 ? Infinity : uint64(stored, 1);
   }
 
-  /** Exact stored bytes of a held value. */
+  #checkMark(stored: Uint8Array, key: unknown): void {
+    const mark = stored[0];
+    if (mark === MARK_PLAIN || mark === MARK_NULL) return;
+    if (mark === undefined || mark > MARKS_ALL || stored.length < EXPIRING_HEAD_BYTES)
+      throw this.#unknownMark(mark, key);
+  }
+
+  /** Exact stored bytes of a held value; those of a decoded one without its expiry. */
   bytesOf(held: unknown, key: unknown): number {
-    if (held instanceof Expiring) return this.bytesOf(held.value, key) + (this.decoded ? EXPIRY_BYTES : 0);
     if (!this.decoded) return (held as Uint8Array).length;
     if (held === null) return 1;
     const text = this.#traits.text;
@@ -123,19 +124,14 @@ export class StoredForm {
     return 1 + encodeWith(this.#serde, held, { what: 'value', store: this.#store, key }).length;
   }
 
-  /** The stored bytes of a held value. */
-  write(held: unknown, key: unknown, arena: ByteArena): Uint8Array {
-    if (held instanceof Expiring) return this.#writeExpiring(held, key, arena);
+  /** The stored bytes of a held value; it is permanent without an expiry. */
+  write(held: unknown, key: unknown, arena: ByteArena, expiryMs = Infinity): Uint8Array {
+    // Stored bytes carry their expiry already.
     if (!this.decoded) return held as Uint8Array;
-    if (held === null) return NULL_FORM;
-    return this.#writeAfter(PLAIN_HEAD, held, key, arena);
-  }
-
-  #writeExpiring({ value, expiryMs }: Expiring, key: unknown, arena: ByteArena): Uint8Array {
-    // Stored bytes carry it already.
-    if (!this.decoded) return value as Uint8Array;
-    if (value === null) return arena.bytes(headOf(MARK_NULL, expiryMs), NOTHING);
-    return this.#writeAfter(headOf(MARK_PLAIN, expiryMs), value, key, arena);
+    if (expiryMs === Infinity)
+      return held === null ? NULL_FORM : this.#writeAfter(PLAIN_HEAD, held, key, arena);
+    if (held === null) return arena.bytes(headOf(MARK_NULL, expiryMs), NOTHING);
+    return this.#writeAfter(headOf(MARK_PLAIN, expiryMs), held, key, arena);
   }
 
   #writeAfter(head: Uint8Array, value: unknown, key: unknown, arena: ByteArena): Uint8Array {

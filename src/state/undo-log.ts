@@ -10,6 +10,7 @@ const RECORDS_KEPT = 1024;
 interface UndoRecord {
   entry: Entry;
   value: unknown;
+  expiryMs: number;
   generation: number;
   bytes: number;
 }
@@ -23,10 +24,17 @@ export class UndoLog {
     entry.undoable = true;
     const record = this.#records[this.#count];
     if (record === undefined)
-      this.#records.push({ entry, value: entry.value, generation: entry.generation, bytes: entry.bytes });
+      this.#records.push({
+        entry,
+        value: entry.value,
+        expiryMs: entry.expiryMs,
+        generation: entry.generation,
+        bytes: entry.bytes,
+      });
     else {
       record.entry = entry;
       record.value = entry.value;
+      record.expiryMs = entry.expiryMs;
       record.generation = entry.generation;
       record.bytes = entry.bytes;
     }
@@ -46,9 +54,10 @@ export class UndoLog {
   undo(liveGeneration: number): number {
     let grown = 0;
     for (let i = 0; i < this.#count; i++) {
-      const { entry, value, generation, bytes } = this.#records[i]!;
+      const { entry, value, expiryMs, generation, bytes } = this.#records[i]!;
       grown += bytes - entry.bytes;
       entry.value = value;
+      entry.expiryMs = expiryMs;
       entry.bytes = bytes;
       entry.generation = generation;
       if (generation !== liveGeneration) entry.base = ABSENT;

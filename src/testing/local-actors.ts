@@ -52,7 +52,7 @@ export class LocalActors {
       directory: `test/${of.partition}`,
       cacheBytes: of.options.cacheBytes ?? CACHE_BYTES,
       options: actorOptions(of.options),
-      progress: new SharedArrayBuffer(PROGRESS.slots * Int32Array.BYTES_PER_ELEMENT),
+      progress: new SharedArrayBuffer(PROGRESS.bytes),
     };
   }
 
@@ -136,5 +136,6 @@ function actorOptions(options: DriverOptions): ActorOptions {
     onOutOfRange: 'error',
     rebuildOnCorruption: true,
     checkCrc: true,
+    watchdogMs: 0,
   };
 }

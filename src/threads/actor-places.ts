@@ -7,7 +7,7 @@ import type { ActorApi, ActorSpec, ActorUplink, PlaceNeeds } from './protocol.js
 /** An actor at its place. */
 export interface PlacedActor {
   readonly api: ActorApi;
-  /** Resolves with the reason once the place under the actor is gone for good; never for one that closes in order. */
+  /** Resolves with the reason (the same error for all actors of a place) once the place under the actor is gone for good; never for one that closes in order. */
   readonly died: Promise<Error>;
 }
 

@@ -25,10 +25,10 @@ export class HostLink {
   readonly #uplinks = new Map<number, ActorUplink>();
   readonly #uplinkPort: MessagePort;
 
-  constructor(place: number, log: ReceiveLog) {
+  constructor(place: number, pulse: Pick<HostTask, 'pulse' | 'watchdogMs'>, log: ReceiveLog) {
     const calls = new MessageChannel();
     const uplink = new MessageChannel();
-    this.task = { calls: calls.port2, uplink: uplink.port2, place };
+    this.task = { calls: calls.port2, uplink: uplink.port2, place, ...pulse };
     this.#host = new Caller(calls.port1);
     this.#uplinkPort = uplink.port1;
     serve(uplink.port1, this.#uplinkMethods(log));

@@ -41,6 +41,9 @@ export interface HostTask {
   /** The worker calls, the main thread serves `UplinkMethods`. */
   readonly uplink: MessagePort;
   readonly place: number;
+  /** Of its `ThreadPulse`, and how long the main thread lets it stand still. */
+  readonly pulse: SharedArrayBuffer;
+  readonly watchdogMs: number;
 }
 
 /** All actors of a thread, as `actor/actor-host.ts` offers them. */

@@ -70,10 +70,10 @@ export class LocalPlaces implements ActorPlaces {
     const residents = [...this.#at(place)];
     this.#at(place).clear();
     await Promise.all(residents.map((resident) => resident.abandon()));
-    for (const resident of residents)
-      resident.died(
-        new PartitaError('THREAD_DIED', `The place ${place} was ended: ${reason}.`, { details: { place } }),
-      );
+    const error = new PartitaError('THREAD_DIED', `The place ${place} was ended: ${reason}.`, {
+      details: { place },
+    });
+    for (const resident of residents) resident.died(error);
   }
 
   states(): readonly { readonly place: number; readonly state: string; readonly actors: number }[] {

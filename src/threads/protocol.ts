@@ -71,6 +71,18 @@ export interface ActorOptions {
   readonly onOutOfRange: 'error' | 'earliest' | 'latest';
   readonly rebuildOnCorruption: boolean;
   readonly checkCrc: boolean;
+  /** How long an asynchronous handler may not settle before its actor counts as stuck; 0: for ever. */
+  readonly watchdogMs: number;
+}
+
+/** A record in which incarnations before this one have died. */
+export interface SuspectRecord {
+  readonly topic: string;
+  readonly offset: number;
+  /** How each of them ended, in words. */
+  readonly deaths: readonly string[];
+  /** It has killed often enough: the error policy is applied to it, the handler is not called. */
+  readonly isPoison: boolean;
 }
 
 /** Everything an actor is made of. */
@@ -90,11 +102,19 @@ export interface ActorSpec {
   readonly directory: string;
   readonly cacheBytes: number;
   readonly options: ActorOptions;
-  /**
-   * Int32 counters shared with the main thread, by `PROGRESS`: what survives the death of the thread.
-   */
+  /** Numbers shared with the main thread, by `PROGRESS`: what survives the death of the thread. */
   readonly progress: SharedArrayBuffer;
+  /** The record that is to be approached with care. */
+  readonly suspect?: SuspectRecord;
 }
+
+/**
+ * What `ActorSpec.progress` holds. Int32 slots: `startedCommand`, and the input (by its index in
+ * `ActorSpec.inputs`) of the record that the actor is in, −1 for another call of the user's. Float64 slot `call`: 0 while the
+ * actor is in none of the user's calls; otherwise the record's offset + 1 (1 for another call), negative while the call's
+ * promise is waited for, so that other actors of the thread may run.
+ */
+export const PROGRESS = { startedCommand: 0, input: 1, call: 1, bytes: 16 } as const;
 
 /** What an actor needs of its place, whichever partition it is of. */
 export interface PlaceNeeds {
@@ -102,9 +122,6 @@ export interface PlaceNeeds {
   /** `undefined` for a stream without a database. */
   readonly engine: EngineKind | undefined;
 }
-
-/** Slots of `ActorSpec.progress`. */
-export const PROGRESS = { startedCommand: 0, heartbeat: 1, slots: 4 } as const;
 
 /** What `open` found. */
 export interface OpenedActor {
@@ -172,7 +189,8 @@ export interface QueryCall {
   readonly timeoutMs?: number;
 }
 
-export type CheckpointReason = 'interval' | 'records' | 'bytes' | 'asked' | 'command' | 'close' | 'idle';
+export type CheckpointReason =
+  'interval' | 'records' | 'bytes' | 'asked' | 'command' | 'close' | 'idle' | 'suspect';
 
 export interface CloseOptions {
   /** Commit the live layer first if the budget allows; otherwise drop it. */
@@ -277,4 +295,4 @@ export type ActorEvent =
       readonly details: Readonly<Record<string, unknown>>;
     }
   | { readonly type: 'skipped'; readonly topic: string; readonly offset: number; readonly error: unknown }
-  | { readonly type: 'failed'; readonly error: unknown; readonly restart: boolean };
+  | { readonly type: 'failed'; readonly error: unknown };

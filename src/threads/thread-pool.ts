@@ -8,18 +8,23 @@ import type { Worker } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
+import { isDebugged } from '../core/debugged.js';
 import { describeError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { threadLifecycle } from '../core/lifecycles.js';
 import type { Logger } from '../core/logger.js';
+import { Watchdog } from '../core/watchdog.js';
 import type { ActorPlaces, PlacedActor } from './actor-places.js';
 import { HostLink } from './host-link.js';
 import type { ActorSpec, ActorUplink, PlaceNeeds } from './protocol.js';
+import { ThreadPulse } from './pulse.js';
 
 export interface ThreadPoolOptions {
   readonly threads: number;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** How long the event loop of a thread may be blocked before it is ended; 0: for ever. */
+  readonly watchdogMs: number;
   /** Bound on a thread's heap; beyond it the thread dies, not the process. */
   readonly maxHeapMb?: number;
   /** The entry module; default: `workers/actor-host.js` of this package. */
@@ -42,6 +47,7 @@ export class ThreadPool implements ActorPlaces {
   readonly #options: ThreadPoolOptions;
   readonly #piscina: Piscina;
   readonly #threads: (HostThread | undefined)[];
+  readonly #watchdog: Watchdog;
   #closing: Promise<void> | undefined;
 
   private constructor(options: ThreadPoolOptions, piscina: Piscina) {
@@ -49,6 +55,11 @@ export class ThreadPool implements ActorPlaces {
     this.#options = options;
     this.#piscina = piscina;
     this.#threads = Array.from({ length: options.threads }, () => undefined);
+    this.#watchdog = new Watchdog({
+      clock: options.clock,
+      limitMs: options.watchdogMs,
+      isDebugged: () => this.#isDebugged(),
+    });
     // A thread's failure rejects its task, which is where it is dealt with. One that fails before it has a task leaves
     // the task waiting: those that are starting are given up, and whoever wants them tries again.
     piscina.on('error', (error: unknown) => {
@@ -156,6 +167,13 @@ export class ThreadPool implements ActorPlaces {
     );
   }
 
+  /** Asked at every look of the watchdog; the threads, which look after their actors, learn it too. */
+  #isDebugged(): boolean {
+    const debugged = isDebugged();
+    for (const thread of this.#threads) thread?.debugged(debugged);
+    return debugged;
+  }
+
   #threadAt(place: number): HostThread {
     if (this.#closing !== undefined) throw new PartitaError('STOPPED', 'The threads are closed.');
     // As a thread's death, since that is what an actor meets that was on its way there when the place went.
@@ -165,7 +183,7 @@ export class ThreadPool implements ActorPlaces {
       });
     const existing = this.#threads[place];
     if (existing?.alive === true) return existing;
-    const thread = new HostThread(place, this.#piscina, this.#options);
+    const thread = new HostThread(place, this.#piscina, this.#options, this.#watchdog);
     this.#threads[place] = thread;
     return thread;
   }
@@ -184,18 +202,20 @@ class HostThread {
   readonly #life: Lifecycle<'starting' | 'ready' | 'draining' | 'exited' | 'died'>;
   readonly #abort = new AbortController();
   readonly #options: ThreadPoolOptions;
+  readonly #pulse = new ThreadPulse();
   #exit: Promise<void> = Promise.resolve();
   #killed: string | undefined;
   #worker: Worker | undefined;
   /** What its event loop had done when it was last looked at. */
   #loop: EventLoopUtilization | undefined;
 
-  constructor(place: number, piscina: Piscina, options: ThreadPoolOptions) {
+  constructor(place: number, piscina: Piscina, options: ThreadPoolOptions, watchdog: Watchdog) {
     this.place = place;
     this.#options = options;
     this.#life = new Lifecycle(threadLifecycle, `thread ${place}`);
     const logger = options.logger;
-    this.link = new HostLink(place, (level, fields, message) => {
+    const { watchdogMs } = options;
+    this.link = new HostLink(place, { pulse: this.#pulse.shared, watchdogMs }, (level, fields, message) => {
       logger[level]({ thread: place, ...fields }, message);
     });
     const task = this.link.task;
@@ -209,6 +229,13 @@ class HostThread {
     // Who waits for it is told; a thread that nobody waits for reports by `died`.
     this.ready.catch(() => undefined);
     this.gone = this.#ended(run, died);
+    const unwatch = watchdog.watch(
+      () => (this.#life.is('ready', 'draining') ? this.#pulse.beats : undefined),
+      () => {
+        this.kill(`its event loop was blocked for ${watchdogMs} ms`);
+      },
+    );
+    void this.gone.then(unwatch);
   }
 
   get state(): string {
@@ -218,6 +245,11 @@ class HostThread {
   /** Whether it may still take actors. */
   get alive(): boolean {
     return this.#life.is('starting', 'ready');
+  }
+
+  /** Tells it that a debugger is attached to the main thread, or no longer. */
+  debugged(isDebugged: boolean): void {
+    this.#pulse.isDebugged = isDebugged;
   }
 
   /** How much of the time its event loop was busy since the last call, 0 to 1; `undefined` while it has not begun. */

@@ -55,6 +55,7 @@ for (const seed of seeds(16))
           thread.wipe();
         },
         killThread: () => thread.kill(random.below(workers)),
+        disturb: () => log.compact('changelog__oracle--oracle'),
       },
     );
     await log.close();

@@ -12,37 +12,61 @@ import { embeddedLog, isPartitaError, type EngineKind } from '../../src/index.js
 import { readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents, type Policy } from '../support/oracle-model.js';
 import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
-import { seededRandom } from '../support/seeded-random.js';
+import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
+import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 
 const ENGINES: readonly EngineKind[] = ['memory', 'level', 'rocksdb'];
 const POLICIES: readonly Policy[] = ['fail', 'skip', 'dead-letter', 'decide'];
 
-for (const seed of seeds(6)) {
+/** Answers come late, and some of commits never. */
+function slowAndForgetful(random: SeededRandom): LogFaults {
+  const late = (operation: LogOperation): Promise<void> | undefined =>
+    ['read', 'init', 'commit', 'committed', 'bounds', 'owns'].includes(operation) && random.chance(0.3)
+      ? sleep(random.between(1, 25))
+      : undefined;
+  return {
+    before: late,
+    after: async (operation) => {
+      await late(operation);
+      return operation === 'commit' && random.chance(0.03) ? 'lost' : undefined;
+    },
+  };
+}
+
+for (const seed of seeds(25)) {
   const random = seededRandom(seed);
   const policy = POLICIES[seed % POLICIES.length]!;
   const engine = ENGINES[seed % ENGINES.length]!;
   const guarantee: 'exactly-once' | 'at-least-once' = seed % 3 === 0 ? 'at-least-once' : 'exactly-once';
   const workers = 1 + (seed % 2);
-  const title = `${engine}, ${guarantee}, ${policy}, ${workers} workers`;
+  const forgets = seed % 4 < 2;
+  const durable = seed % 5 === 0;
+  const logs = `${forgets ? 'a slow and forgetful' : 'an'} embedded log${durable ? ' in a directory' : ''}`;
+  const title = `${engine}, ${guarantee}, ${policy}, ${workers} workers, ${logs}`;
   test(`dying threads, throws and restarts leave what a plain loop leaves (seed ${seed}: ${title})`, async () => {
     const stateDir = await mkdtemp(join(tmpdir(), 'partita-oracle-'));
-    const log = await embeddedLog();
+    const log = await embeddedLog({
+      ...(durable ? { dir: join(stateDir, 'log') } : {}),
+      ...(forgets ? { faults: slowAndForgetful(seededRandom(seed + 1)) } : {}),
+    });
     const intervalMs = random.between(10, 200);
     const cacheMb = random.pick([1, 64]);
     const keys = random.pick([5, 200, 5_000]);
-    const job = { log, stateDir, policy, workers, engine, guarantee, intervalMs, cacheMb };
+    const databases = join(stateDir, 'state');
+    const job = { log, stateDir: databases, policy, workers, engine, guarantee, intervalMs, cacheMb };
     await runOracle(
       random,
       { policy, guarantee, keys, steps: 30 },
       {
         log,
         start: () => startJob(job),
-        join: () => startJob({ ...job, stateDir: random.chance(0.5) ? join(stateDir, 'beside') : stateDir }),
+        join: () => startJob({ ...job, stateDir: random.chance(0.5) ? join(stateDir, 'beside') : databases }),
         pause: (ms) => sleep(ms),
         deaf: () => false,
         breathe: () => sleep(5),
         drive: (promise) => promise,
-        wipe: () => rm(stateDir, { recursive: true, force: true }),
+        wipe: () => rm(databases, { recursive: true, force: true }),
+        disturb: () => log.compact('changelog__oracle--oracle'),
         killThread: async ({ streams: { oracle } }) => {
           const partition = random.below(PARTITIONS);
           const call = random.chance(0.5)

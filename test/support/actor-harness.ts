@@ -11,13 +11,14 @@ import type { GroupSession, LogClient, OwnershipAnswer } from '../../src/log/log
 import { PartitionUplink } from '../../src/manager/actor-uplink.js';
 import type { AnyDefinition } from '../../src/processor/define-processor.js';
 import { hasState } from '../../src/processor/has-state.js';
-import type {
-  ActorEvent,
-  ActorOptions,
-  ActorSpec,
-  CommandCall,
-  OutputSpec,
-  QueryCall,
+import {
+  PROGRESS,
+  type ActorEvent,
+  type ActorOptions,
+  type ActorSpec,
+  type CommandCall,
+  type OutputSpec,
+  type QueryCall,
 } from '../../src/threads/protocol.js';
 
 export const GROUP = 'group';
@@ -58,6 +59,7 @@ const DEFAULTS: ActorOptions = {
   onOutOfRange: 'error',
   rebuildOnCorruption: true,
   checkCrc: true,
+  watchdogMs: 0,
 };
 
 export class ActorHarness {
@@ -113,7 +115,7 @@ export class ActorHarness {
     const spec = this.#spec();
     const session: Partial<GroupSession> = { owns: () => Promise.resolve(this.owns) };
     const inherited = this.#uplink?.inDoubt;
-    await this.#uplink?.retire();
+    await this.#uplink?.retire(new AbortController().signal);
     this.failure = new Promise((resolve) => (this.#failed = resolve));
     this.#uplink = new PartitionUplink(spec, {
       log: this.client,
@@ -277,7 +279,7 @@ export class ActorHarness {
       directory: this.directory,
       cacheBytes: 16 << 20,
       options: { ...DEFAULTS, ...this.options },
-      progress: new SharedArrayBuffer(16),
+      progress: new SharedArrayBuffer(PROGRESS.bytes),
     };
   }
 }

@@ -1,6 +1,6 @@
 /** One job of the threaded oracle tests: a manager over the oracle's processor, started, crashed and started again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EmbeddedLog, EngineKind, LogFactory, StateManager } from '../../src/index.js';
+import type { EngineKind, LogFactory, ManagerOptions, StateManager } from '../../src/index.js';
 import { processorAt, StateManager as Manager } from '../../src/index.js';
 import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
 import type { Dump } from '../fixtures/oracle.js';
@@ -16,6 +16,20 @@ export interface JobOptions {
   readonly guarantee: 'exactly-once' | 'at-least-once';
   readonly intervalMs: number;
   readonly cacheMb: number;
+  /** What stands before the names of its topics and is its group's name; none on a log of its own. */
+  readonly of?: string;
+  readonly more?: Partial<Omit<ManagerOptions, 'streams' | 'log'>>;
+}
+
+/** A log as the tests beside the runtime use it: topics by the names that they have in the processor. */
+export interface OracleLog {
+  createTopic(spec: { readonly topic: string; readonly partitions: number }): Promise<unknown>;
+  produce(
+    topic: string,
+    records: readonly { readonly key: string; readonly value: string }[],
+  ): Promise<unknown>;
+  /** Everything committed. */
+  read(topic: string): AsyncIterable<RawRecord>;
 }
 
 export type Job = StateManager<{ readonly oracle: ReturnType<typeof processorAt<typeof oracle>> }>;
@@ -25,7 +39,7 @@ export const GROUP = 'oracle';
 /** `environment`: another than the system's, for a runtime in one thread. */
 export function startJob(options: JobOptions, environment?: ManagerEnvironment): Promise<Job> {
   const managerOptions = {
-    group: GROUP,
+    group: options.of ?? GROUP,
     log: options.log,
     stateDir: options.stateDir,
     workers: options.workers,
@@ -34,8 +48,14 @@ export function startJob(options: JobOptions, environment?: ManagerEnvironment):
     checkpoint: { intervalMs: options.intervalMs },
     memory: { cacheMb: options.cacheMb },
     restarts: { max: 50, firstMs: 5, maxMs: 50 },
+    ...options.more,
     streams: {
-      oracle: processorAt<typeof oracle>(new URL(`../fixtures/oracle-${options.policy}.js`, import.meta.url)),
+      oracle: processorAt<typeof oracle>(
+        new URL(
+          `../fixtures/oracle-${options.policy}.js${options.of === undefined ? '' : `?of=${options.of}`}`,
+          import.meta.url,
+        ),
+      ),
     },
   };
   return environment === undefined
@@ -62,7 +82,7 @@ export async function settled(
 }
 
 /** Everything committed in a topic, by partition and offset. */
-export async function readAll(log: EmbeddedLog, topic: string): Promise<readonly RawRecord[]> {
+export async function readAll(log: Pick<OracleLog, 'read'>, topic: string): Promise<readonly RawRecord[]> {
   const records: RawRecord[] = [];
   for await (const record of log.read(topic)) records.push(record);
   return records.sort((a, b) => a.partition - b.partition || a.offset - b.offset);

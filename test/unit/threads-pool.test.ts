@@ -1,21 +1,29 @@
 /** The thread pool with fake actors: calls, transfers, errors across threads, and every way a thread can die. */
 import assert from 'node:assert/strict';
+import inspector from 'node:inspector';
 import { afterEach, test } from 'node:test';
 import { systemClock } from '../../src/core/clock.js';
 import { isPartitaError } from '../../src/core/errors.js';
 import { silentLogger } from '../../src/core/logger.js';
-import type { ActorEvent, ActorSpec, ActorUplink, CommandCall } from '../../src/threads/protocol.js';
+import {
+  PROGRESS,
+  type ActorEvent,
+  type ActorSpec,
+  type ActorUplink,
+  type CommandCall,
+} from '../../src/threads/protocol.js';
 import { ThreadPool } from '../../src/threads/thread-pool.js';
 
 const ENTRY = new URL('../fixtures/fake-host.js', import.meta.url).href;
 const pools: ThreadPool[] = [];
 
-async function pool(threads = 1): Promise<ThreadPool> {
+async function pool(threads = 1, watchdogMs = 0): Promise<ThreadPool> {
   const made = await ThreadPool.start({
     threads,
     clock: systemClock,
     logger: silentLogger,
     entry: ENTRY,
+    watchdogMs,
     maxHeapMb: 64,
   });
   pools.push(made);
@@ -40,7 +48,7 @@ function spec(partition = 0): ActorSpec {
     directory: '',
     cacheBytes: 0,
     options: {} as ActorSpec['options'],
-    progress: new SharedArrayBuffer(16),
+    progress: new SharedArrayBuffer(PROGRESS.bytes),
   };
 }
 
@@ -189,6 +197,37 @@ test('a thread that is ended by force takes no other thread with it', async () =
   );
 });
 
+test('a thread whose event loop is blocked is ended, says so, and takes no other thread with it', async () => {
+  const threads = await pool(2, 600);
+  const blocked = await threads.create(0, spec(0), uplink());
+  const other = await threads.create(1, spec(1), uplink());
+  await assert.rejects(blocked.api.command(command('block')), /its event loop was blocked for 600 ms/);
+  assert.ok(isPartitaError(await blocked.died, 'THREAD_DIED'));
+  assert.deepEqual(await other.api.command(command('echo')), { name: 'echo', key: 'k', args: [], bytes: 0 });
+});
+
+test('while a debugger may be attached a blocked thread is left alone', async () => {
+  const threads = await pool(1, 300);
+  const { api, died } = await threads.create(0, spec(), uplink());
+  inspector.open(0, '127.0.0.1');
+  let ended = false;
+  void died.then(() => (ended = true));
+  const blocked = api.command(command('block'));
+  blocked.catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  assert.equal(ended, false);
+  inspector.close();
+  await assert.rejects(blocked, /its event loop was blocked/);
+});
+
+test('a thread that waits for whatever it may be is not blocked', async () => {
+  const threads = await pool(1, 200);
+  const { api } = await threads.create(0, spec(), uplink());
+  void api.command(command('hang')).catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 800));
+  assert.deepEqual(await api.command(command('echo')), { name: 'echo', key: 'k', args: [], bytes: 0 });
+});
+
 test('closing the pool ends its threads in order, and nothing can be made afterwards', async () => {
   const threads = await pool(2);
   const { api, died } = await threads.create(0, spec(), uplink());
@@ -211,6 +250,7 @@ test('a thread whose entry cannot be loaded rejects with the reason', async () =
     threads: 1,
     clock: systemClock,
     logger: silentLogger,
+    watchdogMs: 0,
     entry: new URL('../fixtures/no-such-entry.js', import.meta.url).href,
   });
   pools.push(threads);

@@ -1,0 +1,151 @@
+/**
+ * Records that kill whoever processes them, in every way there is: they are found, the error policy is applied to them, and
+ * state and outputs are those of a plain loop without them. Real threads on the embedded log.
+ */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { isPartitaError } from '../../src/index.js';
+import type { Deed } from '../fixtures/deadly.js';
+import { codesOf, DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
+import { ManagerDesk } from '../support/manager-desk.js';
+
+const WATCHDOG_MS = 1_000;
+/** How its actor ends, by what the record does. */
+const ENDS: Readonly<Record<'exit' | 'memory' | 'block' | 'hang', RegExp>> = {
+  exit: /THREAD_DIED.*exited with code: 3/,
+  memory: /THREAD_DIED.*memory/,
+  block: /THREAD_DIED.*its event loop was blocked/,
+  hang: /ACTOR_STUCK.*has not settled for/,
+};
+const DEEDS = Object.keys(ENDS) as (keyof typeof ENDS)[];
+
+let desk: ManagerDesk;
+
+beforeEach(async () => {
+  desk = await ManagerDesk.open({
+    workers: 2,
+    watchdogMs: WATCHDOG_MS,
+    memory: { threadHeapMb: 48 },
+    restarts: { max: 6, firstMs: 5, maxMs: 20 },
+    checkpoint: { intervalMs: 50 },
+  });
+});
+
+afterEach(() => desk.close());
+
+for (const deed of DEEDS)
+  test(`a record whose handler does ${deed} is skipped after three deaths, and nothing else is`, async (t) => {
+    const topics = await DeadlyTopics.create(desk.log, 3);
+    await topics.fill(40);
+    await topics.deed(1, deed);
+    await topics.fill(40);
+    // A heap that is nearly full is collected again and again, which may look like blocking.
+    const options = deed === 'memory' ? { watchdogMs: 20_000 } : {};
+    const manager = await desk.start(deadlyStream('skip'), options);
+    const startedAt = performance.now();
+    const ends: string[] = [];
+    const skipped: unknown[] = [];
+    manager
+      .on('restarting', ({ partition, error }) => {
+        if (partition === 1)
+          ends.push(isPartitaError(error) ? `${error.code} ${error.message}` : String(error));
+      })
+      .on('skipped', (event) => skipped.push(event));
+    let revocations = 0;
+    manager.on('revoked', () => revocations++).on('lost', () => revocations++);
+    await until('the other partitions', () => topics.settled([0, 2]));
+    t.diagnostic(`the others were done after ${Math.round(performance.now() - startedAt)} ms`);
+    await until('the partition of the poison', () => topics.settled());
+    t.diagnostic(`the poisoned one was done after ${Math.round(performance.now() - startedAt)} ms`);
+    await topics.assertEqual(manager);
+    assert.equal(ends.length, 3, ends.join('\n'));
+    for (const end of ends) assert.match(end, ENDS[deed]);
+    assert.equal(skipped.length, 1);
+    const [{ partition, topic, offset, error }] = skipped as [Record<string, unknown>];
+    assert.deepEqual([partition, topic, offset], [1, 'events', 40]);
+    assert.ok(isPartitaError(error, 'POISON_RECORD'), String(error));
+    assert.equal(revocations, 0);
+  });
+
+test('four partitions, each with a record that kills in another way, on two threads: each goes to the dead letters, once', async () => {
+  const topics = await DeadlyTopics.create(desk.log, 5);
+  await topics.fill(30);
+  for (const [partition, deed] of DEEDS.entries()) await topics.deed(partition, deed);
+  await topics.fill(30);
+  const manager = await desk.start(deadlyStream('dead-letter'));
+  let failed: unknown;
+  manager.on('failed', ({ error }) => (failed = error));
+  await until('every partition', async () => failed !== undefined || (await topics.settled()), 60_000);
+  assert.equal(failed, undefined, codesOf(failed).join(' '));
+  await topics.assertEqual(manager);
+  assert.deepEqual(
+    (await topics.deadLetters())
+      .map(({ code, event }) => [code, event.deed as Deed] as const)
+      .sort(([, a], [, b]) => DEEDS.indexOf(a as 'exit') - DEEDS.indexOf(b as 'exit')),
+    DEEDS.map((deed) => ['POISON_RECORD', deed]),
+  );
+});
+
+test('three records in a row that kill are each found, and none beside them', async () => {
+  const topics = await DeadlyTopics.create(desk.log, 2);
+  await topics.fill(10);
+  for (let i = 0; i < 3; i++) await topics.deed(0, 'exit');
+  await topics.fill(10);
+  const manager = await desk.start(deadlyStream('dead-letter'));
+  const ready = manager.ready();
+  await until('every partition', () => topics.settled());
+  await ready;
+  await topics.assertEqual(manager);
+  assert.equal((await topics.deadLetters()).length, 3);
+});
+
+test('a record that is slow on a thread that another record kills again and again is not taken for the poison', async () => {
+  const topics = await DeadlyTopics.create(desk.log, 2);
+  // Both wait when the thread ends, so that it could be either; and whenever the one kills, the other is under way.
+  for (let i = 0; i < 10; i++) await topics.deed(0, 'slow');
+  await topics.deed(1, 'exitLater');
+  await topics.fill(5);
+  const manager = await desk.start(deadlyStream('dead-letter'), { workers: 1 });
+  await until('every partition', () => topics.settled());
+  await topics.assertEqual(manager);
+  assert.deepEqual(
+    (await topics.deadLetters()).map(({ event }) => event.deed),
+    ['exitLater'],
+  );
+});
+
+test('a poison record under the policy fail fails its partition, with the record and how its incarnations ended', async () => {
+  const topics = await DeadlyTopics.create(desk.log, 1);
+  await topics.fill(3);
+  await topics.deed(0, 'exit');
+  const manager = await desk.start(deadlyStream('fail'));
+  const error = await new Promise<unknown>((resolve) => {
+    manager.on('failed', (event) => {
+      resolve(event.error);
+    });
+  });
+  assert.deepEqual(codesOf(error), ['ACTOR_FAILED', 'POISON_RECORD']);
+  const { cause } = error as Error;
+  assert.ok(isPartitaError(cause, 'POISON_RECORD'));
+  assert.equal(cause.details['offset'], 3);
+  assert.match(cause.message, /events-0 offset 3 .* 3 times in a row: .*exited with code: 3/);
+});
+
+for (const deed of ['exit', 'block', 'hang'] as const)
+  test(`a command that does ${deed} is rejected and not run again, and the partition serves on`, async () => {
+    const topics = await DeadlyTopics.create(desk.log, 1);
+    await topics.fill(5);
+    const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
+    await until('the records', () => topics.settled());
+    let restarts = 0;
+    manager.on('restarting', () => restarts++);
+    const { deadly } = manager.streams;
+    await assert.rejects(deadly.command('die', { partition: 0, args: [deed] }), (error: unknown) => {
+      assert.ok(isPartitaError(error, 'ACTOR_RESTARTED'), String(error));
+      assert.equal(error.details['outcome'], 'notApplied');
+      return true;
+    });
+    await manager.ready();
+    await topics.assertEqual(manager);
+    assert.equal(restarts, 1);
+  });

@@ -1,0 +1,58 @@
+/**
+ * Owns the oracle's topics on real brokers: made and filled by stock kafkajs, read by confluent-kafka, so that nothing of
+ * ours stands between the runtime and the plain loop. It never starts a broker.
+ */
+import { Kafka, logLevel, type Admin, type Producer } from 'kafkajs';
+import { topicOf } from '../fixtures/oracle.js';
+import type { OracleLog } from './oracle-job.js';
+import type { RawRecord } from './oracle-model.js';
+import { otherRead } from './other-client.js';
+
+export class KafkaOracleLog implements OracleLog {
+  readonly #brokers: readonly string[];
+  readonly #of: string;
+  readonly #admin: Admin;
+  readonly #producer: Producer;
+
+  private constructor(brokers: readonly string[], of: string, admin: Admin, producer: Producer) {
+    this.#brokers = brokers;
+    this.#of = of;
+    this.#admin = admin;
+    this.#producer = producer;
+  }
+
+  /** @param of what stands before the names of the topics */
+  static async connect(brokers: readonly string[], of: string): Promise<KafkaOracleLog> {
+    const client = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING });
+    const log = new KafkaOracleLog(
+      brokers,
+      of,
+      client.admin(),
+      client.producer({ idempotent: true, maxInFlightRequests: 1 }),
+    );
+    await log.#admin.connect();
+    await log.#producer.connect();
+    return log;
+  }
+
+  async createTopic({ topic, partitions }: { readonly topic: string; readonly partitions: number }) {
+    const topics = [{ topic: topicOf(this.#of, topic), numPartitions: partitions }];
+    await this.#admin.createTopics({ waitForLeaders: true, topics });
+  }
+
+  async produce(
+    topic: string,
+    records: readonly { readonly key: string; readonly value: string }[],
+  ): Promise<void> {
+    await this.#producer.send({ topic: topicOf(this.#of, topic), messages: [...records] });
+  }
+
+  async *read(topic: string): AsyncGenerator<RawRecord> {
+    yield* await otherRead(this.#brokers, topicOf(this.#of, topic));
+  }
+
+  async close(): Promise<void> {
+    await this.#producer.disconnect();
+    await this.#admin.disconnect();
+  }
+}
