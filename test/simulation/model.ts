@@ -67,8 +67,8 @@ export const simulatedProcessor = defineProcessor({
   },
   timers: {
     remind({ stores, emit }, key, payload: { readonly at: number; readonly n: number }) {
-      stores.counts.update(key as string, (old) => (old ?? 0) + 1);
-      emit.fired(key as string, [payload.at, payload.n]);
+      stores.counts.update(key, (old) => (old ?? 0) + 1);
+      emit.fired(key, [payload.at, payload.n]);
     },
   },
   process({ key, value, timestamp }, { stores, emit, schedule }) {

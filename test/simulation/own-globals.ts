@@ -6,7 +6,7 @@ import type { SeededRandom } from '../support/seeded-random.js';
 
 export interface OwnGlobals {
   /** Immediates that have not run yet. */
-  pending(): number;
+  readonly pending: () => number;
   restore(): void;
 }
 
@@ -23,7 +23,7 @@ export function ownGlobals(random: SeededRandom): OwnGlobals {
       fn(...args);
     });
   };
-  globalThis.setImmediate = Object.assign(counted, setImmediate) as unknown as typeof setImmediate;
+  globalThis.setImmediate = Object.assign(counted, setImmediate);
   Math.random = () => random.next();
   performance.now = () => 0;
   Date.now = () => 1_767_225_600_000;

@@ -143,7 +143,7 @@ export class SimulatedPlaces implements ActorPlaces {
             };
           } catch (error) {
             settle = () => {
-              reject(error as Error);
+              reject(error);
             };
           }
           await scheduler.hold(`${line} up`, `${name} answers ${what}`, thread);
