@@ -52,7 +52,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'replay begins one record late',
     file: 'changelog/recovery-decision.js',
     from: 'const next = local.offset + 1;',
-    to: 'const next = local.offset + 2;',
+    to: 'const next = local.offset + 3;',
   },
   {
     name: 'the sweep does not see what a layer holds',
