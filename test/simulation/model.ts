@@ -26,7 +26,7 @@ export interface Dump {
   readonly commands: readonly (readonly [string, number])[];
 }
 
-export const TTL_MS = 400;
+export const TTL_MS = 120;
 export const WINDOW_MS = 500;
 export const GRACE_MS = 150;
 const RECORDS_KEY = '#records';

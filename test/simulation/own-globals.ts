@@ -6,7 +6,7 @@ import type { SeededRandom } from '../support/seeded-random.js';
 
 export interface OwnGlobals {
   /** Immediates that have not run yet. */
-  pending(): number;
+  readonly pending: () => number;
   restore(): void;
 }
 

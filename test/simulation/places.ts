@@ -18,6 +18,10 @@ export interface PlacesParts {
   readonly process: Owner;
   readonly definition: AnyDefinition;
   readonly cacheBytes: number;
+  /** Chunks of earlier incarnations reach an actor as soon as it serves. */
+  readonly ghosts: boolean;
+  /** One was taken. */
+  readonly onTaken: (text: string) => void;
 }
 
 /** A chunk that was sent before. */
@@ -139,6 +143,26 @@ export class SimulatedPlaces implements ActorPlaces {
     return { text, stale: chunk.epoch < spec.epoch, accepted };
   }
 
+  /** What an earlier incarnation was sent from the same position arrives late. */
+  #haunt({ api, spec, name }: Resident, position: number): void {
+    const stale = this.#sent.find(
+      ({ chunk, partition }) =>
+        partition === spec.id.partition &&
+        chunk.from === position &&
+        chunk.next > position &&
+        chunk.epoch < spec.epoch,
+    );
+    if (stale === undefined) return;
+    const text = `${name} is sent the chunk from ${position} of epoch ${stale.chunk.epoch} late`;
+    this.#parts.scheduler.tell(text);
+    api.process(copyOf(stale.chunk)).then(
+      ({ accepted }) => {
+        if (accepted) this.#parts.onTaken(text);
+      },
+      () => undefined,
+    );
+  }
+
   #newThread(place: number): Owner {
     const { process } = this.#parts;
     return new Owner(`${process.name}/thread${place}`, process);
@@ -175,7 +199,12 @@ export class SimulatedPlaces implements ActorPlaces {
       });
     return {
       open: () => call('open', () => api.open()),
-      recover: () => call('recover', () => api.recover()),
+      recover: () =>
+        call('recover', async () => {
+          const recovered = await api.recover();
+          if (this.#parts.ghosts) this.#haunt(resident, recovered.positions[0]!.offset);
+          return recovered;
+        }),
       process: (chunk) => {
         this.#sent.push({ chunk: copyOf(chunk), partition: resident.spec.id.partition });
         if (this.#sent.length > SENT_MAX) this.#sent.shift();

@@ -126,6 +126,13 @@ export class Scheduler {
     return line;
   }
 
+  /** The same for the first line whose waiting message says so. Whose message it is. */
+  stallWhere(says: string, ms: number): Owner | undefined {
+    const message = this.#messages.find(({ text }) => text.includes(says));
+    if (message !== undefined) this.#stalled.set(message.line, this.clock.monotonic() + ms);
+    return message?.owner;
+  }
+
   unstall(): void {
     this.#stalled.clear();
   }

@@ -67,6 +67,7 @@ interface Nature {
   readonly faultChance: number;
   /** Of a message. */
   readonly lossChance: number;
+  readonly ghosts: boolean;
 }
 
 const KEYS = 5;
@@ -118,9 +119,10 @@ class World {
       cacheBytes: random.pick([0, 0, 600, 1 << 20]),
       parkMs: random.pick([0, 300, 30_000]),
       chunkBytes: random.pick([200, 600, 1 << 18]),
-      checkpointMs: random.pick([10, 40, 150]),
-      faultChance: random.pick([0, 0.02, 0.05, 0.1]),
+      checkpointMs: random.pick([10, 40, 150, 600]),
+      faultChance: random.pick([0, 0.03, 0.06, 0.1]),
       lossChance: random.pick([0, 0.005, 0.02, 0.05]),
+      ghosts: random.chance(0.5),
     };
   }
 
@@ -163,6 +165,8 @@ class World {
     this.#invariants = new Invariants(this.#log, this.#models, this.#fates, exactlyOnce);
     this.#join();
     await this.#produce(this.#random, 5);
+    // Most worlds begin with one that serves, the others in the middle of its start.
+    if (this.#random.chance(0.8)) await this.#until('the first serves', () => this.#isQuiet());
   }
 
   // ---- steps
@@ -175,6 +179,7 @@ class World {
       this.#faultySteps.push(step);
     };
     this.#thawSome();
+    if (this.#members.every(({ state }) => state === 'gone')) this.#join();
     if (random.chance(this.#nature.faultChance)) {
       const kind = faulty ? await this.#fault(random) : undefined;
       if (kind !== undefined) note(kind);
@@ -189,13 +194,15 @@ class World {
   async #ordinary(random: SeededRandom, faulty: boolean, note: (kind: string) => void): Promise<void> {
     const choice = random.below(100);
     if (choice < 8) await this.#produce(random, random.between(1, 6));
-    else if (choice < 12) this.#command(random);
+    else if (choice < 13) this.#command(random);
     else if (choice < 16) this.#query(random);
-    else if (choice < 18 && this.#members.filter(({ state }) => state !== 'gone').length < this.#nature.hosts)
+    else if (choice < 19 && this.#members.filter(({ state }) => state !== 'gone').length < this.#nature.hosts)
       this.#join();
     else {
-      const fate = (canBe: readonly Delivery[]): Delivery => {
-        const rare = random.chance(this.#nature.lossChance);
+      const fate = (canBe: readonly Delivery[], text: string): Delivery => {
+        // What is seldom sent is lost more often, or it would never be.
+        const more = text.includes('log: assign') ? 8 : text.includes('log: commit') ? 4 : 1;
+        const rare = random.chance(more * this.#nature.lossChance);
         const how = random.pick(canBe);
         if (!rare || !faulty || how === 'arrives') return 'arrives';
         note(how === 'lost' ? 'messages lost or writes failed' : 'transactions torn');
@@ -216,13 +223,17 @@ class World {
   async #fault(random: SeededRandom): Promise<string | undefined> {
     const kinds = [
       'threads killed',
+      'threads killed',
       'managers frozen',
       'managers crashed',
       'managers stopped',
       'lines stalled',
+      'lines stalled',
       'chunks sent again',
       'databases lost',
       'changelogs compacted',
+      'commits delayed past their thread',
+      'commits delayed past their thread',
     ] as const;
     const kind = random.pick(kinds);
     const { clock } = this.#scheduler;
@@ -272,6 +283,14 @@ class World {
         const lost = this.#disks.wipe((of) => random.pick(of));
         if (lost === undefined) return undefined;
         this.#scheduler.tell(`the database ${lost} is lost`);
+        return kind;
+      }
+      case 'commits delayed past their thread': {
+        const owner = this.#scheduler.stallWhere('→ log: commit', random.pick([1_500, 3_000]));
+        const places = this.#members.find((candidate) => candidate.owner === owner)?.places;
+        if (owner === undefined || places === undefined) return undefined;
+        this.#scheduler.tell(`a commit of ${owner.name} is stuck, and its threads die`);
+        for (let place = 0; place < places.size; place++) await places.end(place, 'killed by the simulation');
         return kind;
       }
       case 'changelogs compacted': {
@@ -340,6 +359,10 @@ class World {
             process: owner,
             definition: simulatedDefinition,
             cacheBytes,
+            ghosts: this.#nature.ghosts,
+            onTaken: (text) => {
+              this.#broken ??= new Broken(`${text}, and takes it`);
+            },
           })),
       },
     );
