@@ -33,6 +33,7 @@ for (const name of [
 ])
   await check(name, prints(name));
 await check('05-http-server', serves());
+for (const signal of ['SIGTERM', 'SIGINT'] as const) await check('12-signals', ends(signal));
 await onKafka();
 await rm(scratch, { recursive: true, force: true });
 process.exitCode = failures === 0 ? 0 : 1;
@@ -134,6 +135,16 @@ async function serves(): Promise<string | undefined> {
   }
   const expected = [2, 404, { pages: 2 }, true, 4, 404, { pages: 2 }, true];
   return isDeepStrictEqual(found, expected) ? undefined : JSON.stringify(found);
+}
+
+/** Sends it the signal when it runs; it must say that everything is committed, and exit with 0 by itself. */
+async function ends(signal: NodeJS.Signals): Promise<string | undefined> {
+  const child = start('12-signals', [], { ...process.env, STATE_DIR: join(scratch, 'signals') });
+  const output = finish(child);
+  child.stdout?.once('data', () => child.kill(signal));
+  const expected = `running\nstopping after ${signal}\neverything is committed\n`;
+  const printed = await output;
+  return printed === expected ? undefined : printed;
 }
 
 function start(name: string, options: readonly string[] = [], env = process.env): ChildProcess {

@@ -93,7 +93,7 @@ export interface ManagerOptions<R extends Streams = Streams> {
     readonly bytesMax?: number;
     /** Bytes of chunks that may wait at all actors; with many partitions each gets its share. @default 64 MiB */
     readonly bytesTotalMax?: number;
-    /** Commands, and queries, that may be under way at one partition. @default 1,024 */
+    /** Commands, and queries, that may be under way at one partition; sends of one stream. @default 1,024 */
     readonly callsMax?: number;
     /** How long a call waits for its place in a full mailbox. @default 1,000 */
     readonly waitMs?: number;

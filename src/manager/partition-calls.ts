@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from '../core/clock.js';
 import { describeError, PartitaError, type ErrorCode } from '../core/errors.js';
+import { CallPlaces } from './call-places.js';
 import { PROGRESS, type ActorApi, type CommandCall, type QueryCall } from '../threads/protocol.js';
 
 export interface CallBounds {
@@ -51,10 +52,7 @@ export class PartitionCalls {
   readonly #options: PartitionCallsOptions;
   readonly #waiting: Call[] = [];
   readonly #sent = new Set<Call>();
-  readonly #places: Record<Kind, { taken: number; readonly waiters: (() => void)[] }> = {
-    command: { taken: 0, waiters: [] },
-    query: { taken: 0, waiters: [] },
-  };
+  readonly #places: Readonly<Record<Kind, CallPlaces>>;
   #seq = 0;
   #answering: Answering | undefined;
   #closed: (() => Error) | undefined;
@@ -63,6 +61,8 @@ export class PartitionCalls {
 
   constructor(options: PartitionCallsOptions) {
     this.#options = options;
+    const places = (kind: Kind): CallPlaces => new CallPlaces({ ...options, full: () => this.#full(kind) });
+    this.#places = { command: places('command'), query: places('query') };
   }
 
   get pending(): number {
@@ -156,14 +156,14 @@ export class PartitionCalls {
 
   async #call(kind: Kind, request: Call['request'], bounds: CallBounds): Promise<unknown> {
     this.#expectOpen(bounds.signal);
-    await this.#takePlace(kind);
+    const places = this.#places[kind];
+    await places.enter(bounds.timeoutMs, bounds.signal, () => this.#aborted(bounds.signal));
     try {
       // Both may have changed during the wait.
       this.#expectOpen(bounds.signal);
       return await this.#submit(kind, request, bounds);
     } finally {
-      this.#places[kind].taken--;
-      this.#places[kind].waiters.shift()?.();
+      places.leave();
     }
   }
 
@@ -248,30 +248,13 @@ export class PartitionCalls {
     settle();
   }
 
-  /** A bounded wait for one of `callsMax` places. */
-  async #takePlace(kind: Kind): Promise<void> {
-    const places = this.#places[kind];
-    const { callsMax, waitMs, clock } = this.#options;
-    if (places.taken >= callsMax) {
-      await new Promise<void>((resolve, reject) => {
-        const wake = (): void => {
-          timer.cancel();
-          resolve();
-        };
-        const timer = clock.setTimer(waitMs, () => {
-          places.waiters.splice(places.waiters.indexOf(wake), 1);
-          reject(
-            new PartitaError(
-              'MAILBOX_FULL',
-              `${this.#name()} has ${callsMax} ${kind === 'query' ? 'queries' : 'commands'} under way, and none ended within ${waitMs} ms.`,
-              { details: this.#details() },
-            ),
-          );
-        });
-        places.waiters.push(wake);
-      });
-    }
-    places.taken++;
+  #full(kind: Kind): PartitaError {
+    const { callsMax, waitMs } = this.#options;
+    return new PartitaError(
+      'MAILBOX_FULL',
+      `${this.#name()} has ${callsMax} ${kind === 'query' ? 'queries' : 'commands'} under way, and none ended within ${waitMs} ms.`,
+      { details: this.#details() },
+    );
   }
 
   #timedOut(call: Call, timeoutMs: number): PartitaError {

@@ -421,6 +421,8 @@ export class StateManager<R extends Streams = Streams>
     return new StreamRouter(plan, {
       clock: environment.clock,
       callTimeoutMs: options.callTimeoutMs,
+      callsMax: options.mailbox.callsMax,
+      waitMs: options.mailbox.waitMs,
       outputs,
       calls: (of, partition) => assignment.calls(of, partition),
       ownPartitions: (of) =>

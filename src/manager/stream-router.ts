@@ -9,12 +9,14 @@ import { RecordBatchWriter } from '../codec/record-batch-writer.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { describeError, PartitaError } from '../core/errors.js';
+import type { LogBatch } from '../core/log-types.js';
 import type { OutputProducer } from '../log/log-client.js';
 import type { Topic } from '../processor/declarations.js';
 import type { KeyOf, Parts } from '../processor/define-processor.js';
 import type { Serde } from '../processor/serde.js';
 import { traitsOf } from '../processor/serde.js';
 import { isTable, type InputValue } from '../processor/tables.js';
+import { CallPlaces } from './call-places.js';
 import type { CallBounds, PartitionCalls } from './partition-calls.js';
 import type { StreamPlan } from './stream-plan.js';
 
@@ -81,6 +83,9 @@ export interface Router<X, I = Parts<X, 'i'>, Q = Parts<X, 'q'>, M = Parts<X, 'm
 export interface StreamRouterEnvironment {
   readonly clock: Clock;
   readonly callTimeoutMs: number;
+  /** Of sends of the stream that the log has not answered. */
+  readonly callsMax: number;
+  readonly waitMs: number;
   outputs(): OutputProducer;
   calls(plan: StreamPlan, partition: number): PartitionCalls;
   /** Partitions of the stream that this manager owns now. */
@@ -99,11 +104,20 @@ type AnyCall = CallOptions & {
 export class StreamRouter {
   readonly #plan: StreamPlan;
   readonly #environment: StreamRouterEnvironment;
+  readonly #sends: CallPlaces;
   #nextUnkeyed = 0;
 
   constructor(plan: StreamPlan, environment: StreamRouterEnvironment) {
     this.#plan = plan;
     this.#environment = environment;
+    const { clock, callsMax, waitMs } = environment;
+    const full = (): PartitaError =>
+      new PartitaError(
+        'MAILBOX_FULL',
+        `${callsMax} sends to ${plan.stream} are under way, and the log answered none within ${waitMs} ms.`,
+        { details: { stream: plan.stream } },
+      );
+    this.#sends = new CallPlaces({ clock, callsMax, waitMs, full });
   }
 
   async query(name: string, options: AnyCall & QueryOptions): Promise<unknown> {
@@ -160,12 +174,24 @@ export class StreamRouter {
     const writer = new RecordBatchWriter({ initialBytes: 256 });
     writer.append(record.timestamp ?? this.#environment.clock.now(), key, value);
     const bounds = this.#bounds(options);
-    const sent = this.#environment.outputs().produce([{ topic, partition, bytes: writer.seal()! }]);
+    await this.#sends.enter(bounds.timeoutMs, bounds.signal, () => sendAborted(bounds.signal));
+    // Its place is taken until the log has answered, also after the caller was told that it takes too long.
+    const sent = this.#produce({ topic, partition, bytes: writer.seal()! });
     const [appended] = await Deadline.after(this.#environment.clock, bounds.timeoutMs).race(
       unlessAborted(sent, bounds.signal),
       `A send to ${topic}-${partition}`,
     );
     return { partition, offset: appended!.baseOffset };
+  }
+
+  async #produce(batch: LogBatch): Promise<readonly { readonly baseOffset: number }[]> {
+    try {
+      // It may have had to wait for its place.
+      this.#environment.expectUsable();
+      return await this.#environment.outputs().produce([batch]);
+    } finally {
+      this.#sends.leave();
+    }
   }
 
   /** The partition that a key belongs to. @throws PartitaError SERDE_FAILED, INVALID_ARGUMENT */
@@ -236,7 +262,7 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
   let onAbort: () => void = () => undefined;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => {
-      reject(new PartitaError('CALL_ABORTED', 'A send was aborted.', { cause: signal.reason }));
+      reject(sendAborted(signal));
     };
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
@@ -246,4 +272,8 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+function sendAborted(signal: AbortSignal | undefined): PartitaError {
+  return new PartitaError('CALL_ABORTED', 'A send was aborted.', { cause: signal?.reason });
 }
