@@ -1,0 +1,221 @@
+/** Resets as an operator meets them: the whole state, one store, and a changelog written anew from what is on disk. */
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  isPartitaError,
+  processorAt,
+  type EmbeddedLog,
+  type ErrorCode,
+  type ManagerOptions,
+} from '../../src/index.js';
+import type { LogFaults } from '../../src/log/embedded/log-faults.js';
+import type ledger from '../fixtures/ledger-processor.js';
+import { ManagerDesk } from '../support/manager-desk.js';
+
+const ledgerStream = {
+  ledger: processorAt<typeof ledger>(new URL('../fixtures/ledger-processor.js', import.meta.url)),
+};
+const changedStream = {
+  ledger: processorAt<typeof ledger>(new URL('../fixtures/ledger-changed-processor.js', import.meta.url)),
+};
+const CHANGELOG = 'changelog__g--ledger';
+const INPUT = { topic: 'amounts', partition: 0 };
+
+let desk: ManagerDesk;
+let log: EmbeddedLog;
+/** What becomes of the commits, one after the other; beyond the last one all is well. */
+let fates: ('ok' | 'lost' | 'never' | 'torn')[] = [];
+const faults: LogFaults = {
+  before: (operation) => {
+    if (operation !== 'commit') return undefined;
+    if (fates[0] === 'torn') return fates.shift();
+    if (fates[0] !== 'never') return undefined;
+    fates.shift();
+    throw new Error('it never left');
+  },
+  after: (operation) => (operation === 'commit' && fates.shift() === 'lost' ? 'lost' : undefined),
+};
+
+beforeEach(async () => {
+  fates = [];
+  desk = await ManagerDesk.open({ restarts: { max: 3, firstMs: 5, maxMs: 20 } }, { faults });
+  ({ log } = desk);
+  await log.createTopic({ topic: 'amounts', partitions: 1 });
+});
+
+afterEach(() => desk.close());
+
+const amount = (key: string, value: number) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigInt64BE(BigInt(value));
+  return { key, value: bytes, timestamp: 1_000 };
+};
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + 20_000;
+  while (!(await condition())) {
+    assert.ok(performance.now() < end, 'it did not come about within 20 s');
+    await sleep(10);
+  }
+}
+
+const committed = async () => (await log.committed('g')).find((row) => row.topic === 'amounts');
+
+type Options = Partial<ManagerOptions<typeof ledgerStream>>;
+type Ledger = Record<string, [number, number]>;
+
+/** Starts, reads to the end of the input, and stops in order. */
+async function run(
+  options: Options = {},
+  streams = ledgerStream,
+): Promise<{ state: Ledger; warnings: string[] }> {
+  const warnings: string[] = [];
+  const manager = await desk.start(streams, options);
+  manager.on('warning', ({ message }) => warnings.push(message));
+  await manager.ready();
+  const end = (await log.bounds('amounts'))[0]!.end;
+  await until(async () => (await committed())?.offset === end);
+  const state = (await manager.streams.ledger.query('all', { partition: 0 })) as Ledger;
+  await manager.stop();
+  return { state, warnings };
+}
+
+/** The manager fails, and the first cause of that has this code. */
+async function refused(started: Promise<unknown>, code: ErrorCode): Promise<void> {
+  const error = await started.then(
+    () => assert.fail(`${code} was expected`),
+    (reason: unknown) => reason,
+  );
+  let first = error as Error;
+  while (first.cause instanceof Error) first = first.cause;
+  assert.ok(isPartitaError(first, code), String(first));
+}
+
+/** The state that another machine makes of the log alone, with these options. */
+async function elsewhere(options: Options = {}, streams = ledgerStream): Promise<Ledger> {
+  return (await run({ ...options, instanceId: `other-${String(Math.random()).slice(2)}` }, streams)).state;
+}
+
+for (const engine of ['memory', 'level'] as const)
+  describe(`on ${engine}`, () => {
+    it('begins a stream anew from the earliest offset, once for an id, and every other machine sees the same', async () => {
+      await log.produce('amounts', [amount('a', 1), amount('b', 2), amount('a', 3)]);
+      assert.deepEqual((await run({ engine })).state, { a: [4, 2], b: [2, 1] });
+      await log.deleteRecords('amounts', 0, 2);
+      const reset = { id: 'new rules', streams: ['ledger'] };
+      assert.deepEqual(
+        (await run({ engine, reset })).state,
+        { a: [3, 1] },
+        'only what the input still holds',
+      );
+      await log.produce('amounts', [amount('c', 5)]);
+      const after = { a: [3, 1], c: [5, 1] };
+      assert.deepEqual((await run({ engine, reset })).state, after, 'the same id does not act again');
+      assert.deepEqual(await elsewhere({ engine }), after);
+      await log.compact(CHANGELOG);
+      assert.deepEqual(await elsewhere({ engine }), after, 'compaction keeps the reset where it was');
+      assert.equal((await committed())?.metadata.split(':')[0], '1');
+      assert.deepEqual((await run({ engine, reset: { id: 'again' } })).state, after, 'another id acts again');
+      assert.equal((await committed())?.metadata.split(':')[0], '2');
+    });
+
+    it('begins a stream anew from the latest offset with nothing in it', async () => {
+      await log.produce('amounts', [amount('a', 1)]);
+      await run({ engine });
+      await log.produce('amounts', [amount('a', 2)]);
+      assert.deepEqual((await run({ engine, reset: { id: 'r', to: 'latest' } })).state, {});
+      assert.deepEqual(await elsewhere({ engine }), {});
+    });
+
+    it('remembers an id that met an empty state: nothing is reset later', async () => {
+      await log.produce('amounts', [amount('a', 1)]);
+      const reset = { id: 'from the first day' };
+      const resetStores = { id: 'too', stores: { ledger: ['sums'] } };
+      await run({ engine, reset, resetStores });
+      const { state, warnings } = await run({ engine, reset, resetStores });
+      assert.deepEqual(state, { a: [1, 1] });
+      assert.deepEqual(warnings, []);
+      assert.equal((await committed())?.metadata.split(':')[0], '0');
+    });
+
+    it('resets the state where an operator has moved the group, once for an id', async () => {
+      await log.produce('amounts', [amount('a', 1), amount('b', 2), amount('a', 3)]);
+      await run({ engine });
+      await log.setOffset('g', INPUT, 1);
+      const moved = { engine, onOffsetsMoved: 'resetState', resetId: 'back to 1' } as const;
+      const after = { a: [3, 1], b: [2, 1] };
+      assert.deepEqual((await run(moved)).state, after);
+      assert.deepEqual((await run(moved)).state, after);
+      assert.deepEqual(await elsewhere({ engine }), after);
+      await log.setOffset('g', INPUT, 0);
+      await refused(run({ ...moved, restarts: { max: 0 } }), 'OFFSETS_MOVED');
+      assert.deepEqual((await run({ ...moved, resetId: 'back to 0' })).state, { a: [4, 2], b: [2, 1] });
+    });
+
+    it('resets one store whose declaration has changed, and leaves the others and the positions', async () => {
+      await log.produce('amounts', [amount('a', 1), amount('b', 2)]);
+      await run({ engine });
+      await refused(run({ engine, restarts: { max: 0 } }, changedStream), 'STORE_INCOMPATIBLE');
+      const resetStores = { id: 'sums are JSON', stores: { ledger: ['sums'] } };
+      await log.produce('amounts', [amount('b', 7)]);
+      const after = { a: [0, 1], b: [7, 2] };
+      assert.deepEqual((await run({ engine, resetStores }, changedStream)).state, after);
+      await log.produce('amounts', [amount('b', 1)]);
+      const later = { a: [0, 1], b: [8, 3] };
+      assert.deepEqual((await run({ engine, resetStores }, changedStream)).state, later);
+      assert.deepEqual(await elsewhere({ engine }, changedStream), later);
+      await log.compact(CHANGELOG);
+      assert.deepEqual(await elsewhere({ engine }, changedStream), later);
+    });
+
+    for (const fate of ['lost', 'never', 'torn'] as const)
+      it(`gives up all or nothing when the answer to the reset is ${fate}`, async () => {
+        await log.produce('amounts', [amount('a', 1), amount('b', 2)]);
+        await run({ engine });
+        fates = [fate];
+        const resetStores = { id: 'once', stores: { ledger: ['sums'] } };
+        const after = { a: [0, 1], b: [0, 1] };
+        assert.deepEqual((await run({ engine, resetStores })).state, after);
+        fates = [fate];
+        assert.deepEqual((await run({ engine, reset: { id: 'all' } })).state, { a: [1, 1], b: [2, 1] });
+        assert.deepEqual(await elsewhere({ engine }), { a: [1, 1], b: [2, 1] });
+      });
+  });
+
+describe('a changelog that is gone while the database is there', () => {
+  const many = Array.from({ length: 300 }, (_, i) => amount(`k${String(i)}`, i));
+  const whole: Ledger = Object.fromEntries(many.map(({ key }, i) => [key, [i, 1]]));
+  const options = { engine: 'level', recovery: { pageBytes: 2_000 } } as const;
+  const restore = { ...options, onStateMissing: 'restoreFromDisk' } as const;
+
+  beforeEach(async () => {
+    await log.produce('amounts', many);
+    assert.deepEqual((await run(options)).state, whole);
+    await log.deleteTopic(CHANGELOG);
+  });
+
+  it('is written anew from the database, and is enough for another machine', async () => {
+    await refused(run({ ...options, restarts: { max: 0 } }), 'STATE_MISSING');
+    const { state, warnings } = await run(restore);
+    assert.deepEqual(state, whole);
+    assert.match(warnings.join(), /written anew from its database/);
+    assert.deepEqual(await elsewhere(options), whole);
+    await log.compact(CHANGELOG);
+    await rm(desk.stateDir, { recursive: true });
+    assert.deepEqual((await run(options)).state, whole);
+  });
+
+  for (const fate of ['lost', 'never', 'torn'] as const)
+    it(`does not look complete when its writing ends half way (${fate}), and is written once more`, async () => {
+      fates = ['ok', 'ok', fate, ...Array.from({ length: 1 }, () => 'never' as const)];
+      await refused(run({ ...restore, restarts: { max: 0 } }), 'COMMIT_IN_DOUBT');
+      fates = [];
+      assert.ok((await log.bounds(CHANGELOG))[0]!.end > 0, 'part of it was written');
+      await refused(elsewhere({ ...options, restarts: { max: 0 } }), 'STATE_MISSING');
+      await refused(run({ ...options, restarts: { max: 0 } }), 'STATE_MISSING');
+      assert.deepEqual((await run(restore)).state, whole);
+      assert.deepEqual(await elsewhere(options), whole);
+    });
+});
