@@ -2,28 +2,21 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  isPartitaError,
-  processorAt,
-  type EmbeddedLog,
-  type ErrorCode,
-  type ManagerOptions,
-} from '../../src/index.js';
+import type { EmbeddedLog } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
-import type ledger from '../fixtures/ledger-processor.js';
-import { ManagerDesk } from '../support/manager-desk.js';
+import {
+  amount,
+  changedStream,
+  LEDGER_CHANGELOG,
+  LedgerDesk,
+  refused,
+  type Ledger,
+} from '../support/ledger-desk.js';
 
-const ledgerStream = {
-  ledger: processorAt<typeof ledger>(new URL('../fixtures/ledger-processor.js', import.meta.url)),
-};
-const changedStream = {
-  ledger: processorAt<typeof ledger>(new URL('../fixtures/ledger-changed-processor.js', import.meta.url)),
-};
-const CHANGELOG = 'changelog__g--ledger';
+const CHANGELOG = LEDGER_CHANGELOG;
 const INPUT = { topic: 'amounts', partition: 0 };
 
-let desk: ManagerDesk;
+let desk: LedgerDesk;
 let log: EmbeddedLog;
 /** What becomes of the commits, one after the other; beyond the last one all is well. */
 let fates: ('ok' | 'lost' | 'never' | 'torn')[] = [];
@@ -37,66 +30,17 @@ const faults: LogFaults = {
   },
   after: (operation) => (operation === 'commit' && fates.shift() === 'lost' ? 'lost' : undefined),
 };
+const run: LedgerDesk['run'] = (...given) => desk.run(...given);
+const elsewhere: LedgerDesk['elsewhere'] = (...given) => desk.elsewhere(...given);
+const committed = () => desk.committed();
 
 beforeEach(async () => {
   fates = [];
-  desk = await ManagerDesk.open({ restarts: { max: 3, firstMs: 5, maxMs: 20 } }, { faults });
+  desk = await LedgerDesk.open({ faults });
   ({ log } = desk);
-  await log.createTopic({ topic: 'amounts', partitions: 1 });
 });
 
 afterEach(() => desk.close());
-
-const amount = (key: string, value: number) => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigInt64BE(BigInt(value));
-  return { key, value: bytes, timestamp: 1_000 };
-};
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, 'it did not come about within 20 s');
-    await sleep(10);
-  }
-}
-
-const committed = async () => (await log.committed('g')).find((row) => row.topic === 'amounts');
-
-type Options = Partial<ManagerOptions<typeof ledgerStream>>;
-type Ledger = Record<string, [number, number]>;
-
-/** Starts, reads to the end of the input, and stops in order. */
-async function run(
-  options: Options = {},
-  streams = ledgerStream,
-): Promise<{ state: Ledger; warnings: string[] }> {
-  const warnings: string[] = [];
-  const manager = await desk.start(streams, options);
-  manager.on('warning', ({ message }) => warnings.push(message));
-  await manager.ready();
-  const end = (await log.bounds('amounts'))[0]!.end;
-  await until(async () => (await committed())?.offset === end);
-  const state = (await manager.streams.ledger.query('all', { partition: 0 })) as Ledger;
-  await manager.stop();
-  return { state, warnings };
-}
-
-/** The manager fails, and the first cause of that has this code. */
-async function refused(started: Promise<unknown>, code: ErrorCode): Promise<void> {
-  const error = await started.then(
-    () => assert.fail(`${code} was expected`),
-    (reason: unknown) => reason,
-  );
-  let first = error as Error;
-  while (first.cause instanceof Error) first = first.cause;
-  assert.ok(isPartitaError(first, code), String(first));
-}
-
-/** The state that another machine makes of the log alone, with these options. */
-async function elsewhere(options: Options = {}, streams = ledgerStream): Promise<Ledger> {
-  return (await run({ ...options, instanceId: `other-${String(Math.random()).slice(2)}` }, streams)).state;
-}
 
 for (const engine of ['memory', 'level'] as const)
   describe(`on ${engine}`, () => {
@@ -203,7 +147,7 @@ describe('a changelog that is gone while the database is there', () => {
     assert.match(warnings.join(), /written anew from its database/);
     assert.deepEqual(await elsewhere(options), whole);
     await log.compact(CHANGELOG);
-    await rm(desk.stateDir, { recursive: true });
+    await rm(desk.managers.stateDir, { recursive: true });
     assert.deepEqual((await run(options)).state, whole);
   });
 
