@@ -40,6 +40,8 @@ export interface RunOptions {
   readonly logger: Logger;
   readonly transactionTimeoutMs: number;
   readonly sessionTimeoutMs: number;
+  /** Aborted when a stop has no time left: what the log has not answered is waited for no longer. */
+  readonly givesUp: AbortSignal;
   readonly inherited: CommitInDoubt | undefined;
   readonly onEvent: (event: ActorEvent) => void;
   readonly onCommitted: (offsets: readonly OffsetCommit[]) => void;
@@ -67,6 +69,7 @@ export class ActorRun {
   #route: Route | undefined;
   #directory: HeldDirectory | undefined;
   #epoch: number;
+  #served = false;
   #closing: Promise<ClosedActor['outcome']> | undefined;
 
   constructor(options: RunOptions) {
@@ -126,6 +129,11 @@ export class ActorRun {
   /** A commit of this incarnation that nobody has settled. */
   get inDoubt(): CommitInDoubt | undefined {
     return this.#uplink.inDoubt;
+  }
+
+  /** Whether records have gone to it: otherwise there is nothing that could be dropped. */
+  get served(): boolean {
+    return this.#served;
   }
 
   /** Aborted when it closes. */
@@ -201,6 +209,7 @@ export class ActorRun {
           this.fail(error);
       },
     };
+    this.#served = true;
     router.attach(this.#route);
     calls.attach(api, this.spec.progress);
     session.resume(this.#inputs);
@@ -269,8 +278,10 @@ export class ActorRun {
     this.#abort.abort(new PartitaError('STOPPED', 'The actor is being closed.'));
     this.fail(this.#abort.signal.reason);
     const outcome = await this.#closeActor(options);
+    // The database is closed: whoever waits for it need not wait for what the log has to say too.
+    this.#directory?.release();
     try {
-      await this.#uplink.retire();
+      await this.#uplink.retire(this.#options.givesUp);
     } catch (error) {
       logger.warn(
         { err: error, ...this.spec.id },
@@ -278,7 +289,6 @@ export class ActorRun {
       );
     }
     calls.settle(new Set(this.#uplink.inDoubt?.commands.map(({ seq }) => seq)));
-    this.#directory?.release();
     return outcome;
   }
 

@@ -173,16 +173,17 @@ export class PartitionUplink implements ActorUplink {
   }
 
   /**
-   * Nothing more is written by this incarnation. Resolves when what was under way has been answered, or after the
-   * transaction timeout, from when on the log refuses it.
+   * Nothing more is written by this incarnation. Resolves when what was under way has been answered; rejects after the
+   * transaction timeout, from when on the log refuses it, or when nobody waits for it any more.
    */
-  async retire(): Promise<void> {
+  async retire(givesUp: AbortSignal): Promise<void> {
     this.#retired = true;
     this.#ending.abort();
     const settled = Promise.allSettled([...this.#underWay]);
-    const deadline = Deadline.after(this.#options.clock, this.#options.transactionTimeoutMs);
+    const { clock, transactionTimeoutMs } = this.#options;
+    const deadline = Deadline.after(clock, transactionTimeoutMs);
     try {
-      await deadline.race(settled, `What ${this.#name()} had under way`);
+      await deadline.race(unlessAborted(settled, givesUp), `What ${this.#name()} had under way`);
     } finally {
       // Still not answered: it may have happened all the same, which the next init of the id settles.
       this.#inDoubt ??= this.#committing;
@@ -209,7 +210,7 @@ export class PartitionUplink implements ActorUplink {
         this.#options.listener.onNotOwned(error);
         throw error;
       }
-      await clock.sleep(Math.min(OWNERSHIP_RETRY_MS, deadline.remainingMs));
+      await clock.sleep(Math.min(OWNERSHIP_RETRY_MS, deadline.remainingMs), this.#ending.signal);
     }
   }
 
@@ -259,5 +260,22 @@ export class PartitionUplink implements ActorUplink {
     const producer = this.#producer;
     this.#producer = undefined;
     await producer?.close();
+  }
+}
+
+/** The promise's outcome, or the signal's reason as soon as it is aborted. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  let onAbort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }

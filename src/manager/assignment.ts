@@ -198,13 +198,16 @@ export class GroupAssignment implements GroupMember {
   // ── for the manager ────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Closes what the barrier of leaving has not closed. Resolves when every keeper is done. */
-  async close(makeError: () => Error, budgetMs: number): Promise<ClosedActor['outcome'][]> {
+  async close(makeError: () => Error, budgetMs: number): Promise<void> {
     this.#closed = makeError;
-    const outcomes = await Promise.all(
-      [...this.#keepers.values()].map((keeper) => keeper.stop({ commit: false, budgetMs })),
+    await Promise.all(
+      [...this.#keepers.values()].map(async (keeper) => {
+        const serves = keeper.state === 'running' && !keeper.stopped;
+        const outcome = await keeper.stop({ commit: false, budgetMs });
+        if (serves && outcome === 'dropped') this.#dropped = true;
+      }),
     );
     for (const calls of this.#calls.values()) calls.reject(makeError);
-    return outcomes;
   }
 
   /** Before leaving: new calls are refused, and the barrier of leaving ends by the deadline. */

@@ -98,8 +98,7 @@ export class PartitionCalls {
     this.#answering = undefined;
     const again: Call[] = [];
     for (const call of this.#sent) {
-      const started = call.kind === 'command' && call.seq <= startedCommand(call.sentTo);
-      if (!started) again.push(call);
+      if (!isStarted(call)) again.push(call);
       else if (inDoubt.has(call.seq)) this.#undecided.set(call.seq, call);
       else
         this.#finish(call, () => {
@@ -109,7 +108,7 @@ export class PartitionCalls {
     this.#sent.clear();
     again.sort((a, b) => a.seq - b.seq);
     this.#waiting.unshift(...again);
-    // What went away meanwhile has no next incarnation here.
+    // Taken away meanwhile: nobody here will answer what is left.
     if (this.#closed !== undefined) this.reject(this.#closed);
   }
 
@@ -320,6 +319,11 @@ export class PartitionCalls {
   #details(): { readonly stream: string; readonly partition: number } {
     return { stream: this.#options.stream, partition: this.#options.partition };
   }
+}
+
+/** A command that may have been applied. */
+function isStarted({ kind, seq, sentTo }: Call): boolean {
+  return kind === 'command' && sentTo !== undefined && seq > 0 && seq <= startedCommand(sentTo);
 }
 
 function startedCommand(answering: Answering | undefined): number {

@@ -60,6 +60,8 @@ export interface KeeperEnvironment {
   readonly router: PartitionRouter;
   readonly scheduler: RecoveryScheduler;
   readonly deaths: ThreadDeaths;
+  /** Aborted when a stop has no time left: what the log has not answered is waited for no longer. */
+  readonly givesUp: AbortSignal;
   /** A number that has not been given before. */
   nextEpoch(): number;
   cacheBytes(): number;
@@ -85,6 +87,8 @@ export interface KeeperListener {
 const DISCARD_BUDGET_MS = 5_000;
 /** How long the others of a thread process undisturbed before one goes on that may kill it. */
 const NEIGHBOURS_FIRST_MS = 1_000;
+/** How often a group is asked whether a partition that was given up is ours all the same. */
+const LOST_ASK_MS = 1_000;
 /** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
 const SERVED_LONG_MS = 60_000;
 
@@ -114,7 +118,8 @@ export class PartitionKeeper {
   /** A resumption without a word to the log, which is short. */
   #resuming: Promise<void> = Promise.resolve();
   #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
-  #outcome: ClosedActor['outcome'] = 'dropped';
+  /** What a failure drops is told by the failure, not when the partition is given back. */
+  #outcome: ClosedActor['outcome'] = 'committed';
 
   /**
    * @param before what must end first: the partition's previous keeper
@@ -174,12 +179,14 @@ export class PartitionKeeper {
 
   /** Not ours, and ready to serve again. */
   get parked(): boolean {
-    return this.#state === 'parked' && this.#parking !== undefined && !this.stopped;
+    return (
+      this.#state === 'parked' && this.#parking !== undefined && this.#run !== undefined && !this.stopped
+    );
   }
 
-  /** Not ours, and not yet parked. */
+  /** Not ours, and not yet parked, or not any more: its thread may just have died. */
   get leaving(): boolean {
-    return this.#state !== 'parked' && this.#parking !== undefined;
+    return this.#parking !== undefined && !this.parked;
   }
 
   /** Ends the present incarnation from outside; it is restarted if that helps. */
@@ -287,11 +294,10 @@ export class PartitionKeeper {
       this.#run = run;
       environment.deaths.enter(place, run.spec, this);
       const ending = await this.#live(run);
-      if (!this.stopped) this.#outcome = await run.close({ commit: false, budgetMs: DISCARD_BUDGET_MS });
-      else {
-        this.#move('closing');
-        this.#outcome = await run.close(this.#close);
-      }
+      if (this.stopped) this.#move('closing');
+      const discard = { commit: false, budgetMs: DISCARD_BUDGET_MS };
+      const outcome = await run.close(this.stopped ? this.#close : discard);
+      if (this.stopped && run.served) this.#outcome = outcome;
       this.#inherited = run.inDoubt;
       return this.#judge(run, ending);
     } catch (error) {
@@ -483,15 +489,32 @@ export class PartitionKeeper {
       await this.#sleep(decision.delayMs);
       return !this.#stopping.signal.aborted;
     }
-    if (decision.kind === 'fail') {
-      this.#failure = ending.error;
-      // What it dropped is told by its failure, not when it is given back.
-      this.#outcome = 'committed';
-    }
+    if (decision.kind === 'fail') this.#failure = ending.error;
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
-    if (decision.kind === 'fail') this.#listener.onFailed(this);
+    if (decision.kind === 'lost') return this.#untilOursAgain();
+    this.#listener.onFailed(this);
     await this.#untilStoppedOrReopened();
     return !this.stopped;
+  }
+
+  /**
+   * Mostly the group says next that the partition is gone, which stops this keeper. But a group that was only silent for a
+   * session may still count it as ours, and would assign it to nobody: so it is asked for as long as that takes.
+   */
+  async #untilOursAgain(): Promise<boolean> {
+    const { session } = this.#environment;
+    const input = { topic: this.plan.inputs[0]!.topic, partition: this.partition };
+    const over = this.#untilStoppedOrReopened();
+    for (;;) {
+      await this.#sleep(LOST_ASK_MS);
+      // An answer that doesn't come holds up no stop.
+      const answer = await Promise.race([session.then((group) => group.owns(input)), over]);
+      if (this.stopped) return false;
+      if (answer !== 'yes') continue;
+      this.#calls.admit();
+      this.#move('restarting');
+      return true;
+    }
   }
 
   async #sleep(ms: number): Promise<void> {

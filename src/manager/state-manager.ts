@@ -3,6 +3,7 @@
  * each back in reverse order, also after a failure. It routes nothing itself: chunks go through `partition-router.ts`,
  * calls through `stream-router.ts`, and what the group says through `assignment.ts`.
  */
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../core/clock.js';
 import { systemClock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
@@ -88,8 +89,15 @@ const systemEnvironment: ManagerEnvironment = {
 
 /** How long one suspect holds up others of its thread at most, without a watchdog that would end it. */
 const SUSPECTS_TURN_MS = 30_000;
-/** The share of a stop's deadline that is kept for ending threads and connections after the partitions' commits. */
-const STOP_RESERVE = 0.2;
+/**
+ * By which share of a stop's deadline the partitions are to have committed, the log to have answered what it was asked, and
+ * the group to know. What remains is for threads and connections.
+ */
+const STOP_SHARES = { committed: 0.6, answered: 0.7, left: 0.8 };
+/** Past its deadline a stop gives each thing that is left so long to release itself, so that nothing stays locked. */
+const LATE_STEP_MS = 1_000;
+/** For the end of threads by force. */
+const THREADS_END_MS = 10_000;
 
 /**
  * A running manager. Started by `StateManager.start`; one per group and process is usual, several are possible.
@@ -103,6 +111,8 @@ export class StateManager<R extends Streams = Streams>
   readonly #life = new Lifecycle(managerLifecycle, 'manager');
   readonly #routers = new Map<string, StreamRouter>();
   readonly #changes = new Set<() => void>();
+  /** What the log has not answered is waited for no longer. */
+  readonly #givesUp = new AbortController();
   #session: GroupSession | undefined;
   #failure: unknown;
   /** Why it left the group. */
@@ -111,6 +121,8 @@ export class StateManager<R extends Streams = Streams>
 
   private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
     this.#life.move('starting');
+    // Every partition that closes listens.
+    setMaxListeners(0, this.#givesUp.signal);
     const { options, environment, log, places, emitter, plans, outputs } = parts;
     const router = new PartitionRouter(options.mailbox);
     const assignment = new GroupAssignment({
@@ -149,6 +161,7 @@ export class StateManager<R extends Streams = Streams>
         placeTable: new PlaceTable(places.size),
         router,
         scheduler: new RecoveryScheduler(options.recovery.concurrency),
+        givesUp: this.#givesUp.signal,
         deaths: new ThreadDeaths(environment.clock, options.watchdogMs || SUSPECTS_TURN_MS),
       },
     });
@@ -452,40 +465,50 @@ export class StateManager<R extends Streams = Streams>
     if (!starting) this.#stopping = this.#stop(this.#parts.options.stopDeadlineMs);
   }
 
-  /** Whether it stopped in order before the deadline. Never rejects. */
+  /** Whether it stopped before the deadline. Never rejects. */
   async #stop(deadlineMs: number): Promise<boolean> {
-    const { environment, emitter, options } = this.#parts;
+    const { assignment, environment, emitter, options } = this.#parts;
     this.#life.move('stopping');
     this.#changed();
     const deadline = Deadline.after(environment.clock, deadlineMs);
-    const reserveMs = deadlineMs * STOP_RESERVE;
-    const barrier = deadline.within(deadlineMs - reserveMs);
-    const left = await this.#step(barrier, () => this.#leave(barrier));
+    const givingUp = environment.clock.setTimer(deadlineMs * STOP_SHARES.answered, () => {
+      this.#giveUp();
+    });
+    await this.#step(deadline.within(deadlineMs * STOP_SHARES.left), () =>
+      this.#leave(deadline.within(deadlineMs * STOP_SHARES.committed)),
+    );
     await this.#release(deadline);
+    givingUp.cancel();
+    const inTime = !deadline.expired;
     this.#life.move('stopped');
     this.#changed();
-    const committed = left && !this.#parts.assignment.dropped;
+    const committed = !assignment.dropped;
     emitter.emit('stopped', { committed });
-    options.logger.info({ group: options.group, committed }, 'The manager has stopped.');
+    options.logger.info({ group: options.group, committed, inTime }, 'The manager has stopped.');
     emitter.removeAllListeners();
-    return left;
+    return inTime;
   }
 
-  /** Through the barrier of leaving: actors commit and close while the group waits. */
-  async #leave(barrier: Deadline): Promise<void> {
-    this.#parts.assignment.prepareToStop(() => this.#unusable(), barrier);
+  /** Through the barrier of leaving: actors commit by the deadline and close while the group waits. */
+  async #leave(commits: Deadline): Promise<void> {
+    this.#parts.assignment.prepareToStop(() => this.#unusable(), commits);
     await this.#session?.leave();
+  }
+
+  #giveUp(): void {
+    this.#givesUp.abort(new PartitaError('STOPPED', 'The manager stops and waits no longer.'));
   }
 
   /** Everything that is still there is given back, whatever state it is in. */
   async #release(deadline: Deadline): Promise<void> {
     const { assignment, places, closeOutputs, log, environment } = this.#parts;
-    // Past the deadline what is left gets a moment to release itself, so that no directory stays locked.
     const grace = (): Deadline =>
-      deadline.remainingMs > 1_000 ? deadline : Deadline.after(environment.clock, 1_000);
+      deadline.remainingMs > LATE_STEP_MS ? deadline : Deadline.after(environment.clock, LATE_STEP_MS);
     const closing = assignment.close(() => this.#unusable(), Math.min(500, deadline.remainingMs));
+    if (deadline.expired) this.#giveUp();
     await this.#step(grace(), () => closing);
-    await this.#step(Deadline.after(environment.clock, 10_000), () =>
+    this.#giveUp();
+    await this.#step(Deadline.after(environment.clock, THREADS_END_MS), () =>
       places.close({ budgetMs: grace().remainingMs }),
     );
     // With their threads gone the last keepers are done.
@@ -501,6 +524,7 @@ export class StateManager<R extends Streams = Streams>
     const deadline = Deadline.after(environment.clock, this.#parts.options.revokeBudgetMs + 2_000);
     await this.#step(deadline, () => this.#leave(deadline));
     await this.#step(deadline, () => assignment.close(() => this.#unusable(), 500));
+    this.#giveUp();
     await closeOutputs();
   }
 

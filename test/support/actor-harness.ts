@@ -117,7 +117,7 @@ export class ActorHarness {
     const spec = this.#spec();
     const session: Partial<GroupSession> = { owns: () => Promise.resolve(this.owns) };
     const inherited = this.#uplink?.inDoubt;
-    await this.#uplink?.retire();
+    await this.#uplink?.retire(new AbortController().signal);
     this.failure = new Promise((resolve) => (this.#failed = resolve));
     this.#uplink = new PartitionUplink(spec, {
       log: this.client,
