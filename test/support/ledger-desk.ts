@@ -13,6 +13,7 @@ import {
   type ManagerOptions,
   type StateManager,
 } from '../../src/index.js';
+import { silentLogger, type Logger } from '../../src/core/logger.js';
 import type ledger from '../fixtures/ledger-processor.js';
 import { ManagerDesk } from './manager-desk.js';
 
@@ -94,8 +95,12 @@ export class LedgerDesk {
   async run(options: LedgerOptions = {}, streams = ledgerStream): Promise<LedgerRun> {
     const warnings: string[] = [];
     const restored: number[] = [];
-    const manager = await this.start(options, streams);
-    manager.on('warning', ({ message }) => warnings.push(message));
+    // By the logger: an event may come before anybody could listen.
+    const warn = (_: unknown, message?: string) => {
+      if (message !== undefined) warnings.push(message);
+    };
+    const logger: Logger = { ...silentLogger, warn, child: () => logger };
+    const manager = await this.start({ logger, ...options }, streams);
     manager.on('recovered', ({ partition, restoredRecords }) => (restored[partition] = restoredRecords));
     await manager.ready();
     const end = (await this.log.bounds('amounts'))[0]!.end;
