@@ -51,6 +51,7 @@ export interface CheckpointOptions {
   readonly state: StateStore | undefined;
   readonly partition: StorePartition | undefined;
   readonly stores: CheckpointRecord['stores'];
+  readonly resets: CheckpointRecord['resets'];
   /** The last committed one. */
   readonly last: CheckpointId;
 }
@@ -138,11 +139,11 @@ export class Checkpoint {
 
   /** The encoded checkpoint record; `undefined` for a stateless stream. */
   #record(contents: CheckpointContents): Uint8Array | undefined {
-    const { spec, last, stores } = this.#options;
+    const { spec, last, stores, resets } = this.#options;
     if (spec.changelog === undefined) return undefined;
     const { incarnation } = last;
     const { positions, eventClock: clock } = contents;
-    return encodeCheckpointRecord({ incarnation, number: this.#number, positions, clock, stores });
+    return encodeCheckpointRecord({ incarnation, number: this.#number, positions, clock, stores, resets });
   }
 
   #offsets(contents: CheckpointContents): OffsetCommit[] {
@@ -186,8 +187,12 @@ export class Checkpoint {
   }
 }
 
-function commitFailed(spec: ActorSpec, outcome: Exclude<CommitOutcome, { kind: 'committed' }>): PartitaError {
-  const what = `The checkpoint of ${spec.id.stream}-${String(spec.id.partition)}`;
+export function commitFailed(
+  spec: ActorSpec,
+  outcome: Exclude<CommitOutcome, { kind: 'committed' }>,
+  which = 'checkpoint',
+): PartitaError {
+  const what = `The ${which} of ${spec.id.stream}-${String(spec.id.partition)}`;
   const details = { stream: spec.id.stream, partition: spec.id.partition, outcome: outcome.kind };
   switch (outcome.kind) {
     case 'fenced':

@@ -109,7 +109,7 @@ export function checkStores(
     )
       throw new PartitaError(
         'STORE_INCOMPATIBLE',
-        `The store ${name} of ${where} holds ${shown(stored)} and is declared as ${shown(now)}; give the changed store another name.`,
+        `The store ${name} of ${where} holds ${shown(stored)} and is declared as ${shown(now)}; give the changed store another name, or reset it (resetStores).`,
         { details: { stream, store: name } },
       );
   }

@@ -62,7 +62,16 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
       eventClock,
       mark,
     }),
-    checkpoint: new Checkpoint({ spec, uplink, clock, state, partition, stores, last }),
+    checkpoint: new Checkpoint({
+      spec,
+      uplink,
+      clock,
+      state,
+      partition,
+      stores,
+      resets: recovered.resets,
+      last,
+    }),
     lanes: spec.inputs
       .map((input, index) => {
         const { offset } = recovered.positions[input.topic]!;

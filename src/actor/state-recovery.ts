@@ -3,15 +3,10 @@
  * changelog page by page into the database, reconcile the positions. The decisions are pure functions in
  * `changelog/recovery-decision.ts`; this shell reads, writes and reports progress, and stops within a page when asked.
  */
-import { compareBytes } from '../codec/keys.js';
-import { readBatchHeader } from '../codec/record-batch-header.js';
-import { RecordReader } from '../codec/record-batch-reader.js';
 import {
-  CHECKPOINT_KEY,
   compareCheckpoints,
   decodeCheckpointRecord,
   parseCommitMetadata,
-  RESET_KEY,
   type CheckpointId,
   type CheckpointRecord,
   type InputPosition,
@@ -26,16 +21,24 @@ import {
   type LocalState,
   type PositionsDecision,
 } from '../changelog/recovery-decision.js';
+import {
+  isMovePending,
+  isStatePending,
+  pendingStores,
+  settledMove,
+  settledResets,
+  settledStores,
+} from '../changelog/resets.js';
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { PartitaError } from '../core/errors.js';
-import type { CommittedOffset, LogPage, PartitionBounds } from '../core/log-types.js';
-import type { EngineWrite } from '../storage/storage-engine.js';
+import type { CommittedOffset, PartitionBounds } from '../core/log-types.js';
 import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
+import { commitReset, restoreChangelog } from './changelog-restore.js';
+import { ChangelogReplay } from './changelog-replay.js';
 
-const PROGRESS_EVERY_MS = 500;
 /** How long the group's offsets may stay older than the state before that is an error: brokers settle in ms. */
 const STALE_OFFSETS_BUDGET_MS = 10_000;
 
@@ -48,6 +51,8 @@ export interface RecoveredState {
   readonly reset: boolean;
   readonly checkpoint: CheckpointId;
   readonly eventClock: number;
+  /** What was reset on demand and must not be reset again. */
+  readonly resets: CheckpointRecord['resets'];
   readonly restoredRecords: number;
   readonly restoredBytes: number;
   readonly rebuilt: string | undefined;
@@ -61,17 +66,30 @@ export interface StateRecoveryOptions {
   readonly signal: AbortSignal;
 }
 
+interface DueReset {
+  /** What is given up: everything, or these families. */
+  readonly given: 'state' | readonly string[];
+  readonly why: string;
+  /** The checkpoint that follows it. */
+  readonly record: CheckpointRecord;
+}
+
 export class StateRecovery {
   readonly #options: StateRecoveryOptions;
   readonly #where: string;
-  #records = 0;
-  #bytes = 0;
+  readonly #replay: ChangelogReplay;
   #rebuilt: string | undefined;
 
   constructor(options: StateRecoveryOptions) {
     this.#options = options;
     const { stream, partition } = options.spec.id;
     this.#where = `${stream}-${String(partition)}`;
+    this.#replay = new ChangelogReplay({
+      ...options,
+      checkStopped: () => {
+        this.#checkStopped();
+      },
+    });
   }
 
   /** Rejects CALL_ABORTED when stopped, keeping what was applied; any other rejection ends the actor. */
@@ -107,7 +125,9 @@ export class StateRecovery {
       const inputs = await this.#inputFacts(committed);
       const decision = decidePositions(this.#checkpointRecord(partition), inputs, this.#options.spec.options);
       const agreed = decision.kind === 'positions' && !decision.commitFirst;
-      if (agreed && samePositions(decision.positions, positions)) return undefined;
+      const record = this.#checkpointRecord(partition);
+      const wanted = this.#wantedReset(record, inputs, decision);
+      if (agreed && wanted === undefined && samePositions(decision.positions, positions)) return undefined;
     }
     dropCache();
     await this.#replayAll(partition, bounds, committed);
@@ -118,7 +138,7 @@ export class StateRecovery {
     const committed = await this.#options.uplink.committed();
     const inputs = await this.#inputFacts(committed);
     const decision = decideStatelessPositions(inputs, this.#options.spec.options);
-    return this.#recovered(this.#accept(decision), { incarnation: 0, number: 0 }, -1);
+    return this.#recovered(this.#accept(decision), undefined);
   }
 
   /** Bounds without anybody's open transaction at the tail: ours was settled by `init`, another's ends by its time-out. */
@@ -156,7 +176,8 @@ export class StateRecovery {
       deleteRetentionMs: spec.changelog!.deleteRetentionMs,
     });
     if (decision.kind === 'rebuild') {
-      await this.#checkRebuildable(decision.why, bounds, committed);
+      const way = await this.#checkRebuildable(decision.why, bounds, committed);
+      if (way === 'restore') return this.#restoreFromDisk(partition, decision.why, committed);
       this.#rebuilt = decision.why;
       uplink.event({
         type: 'warning',
@@ -165,7 +186,27 @@ export class StateRecovery {
       });
       await partition.rebuild();
     }
-    await this.#eachPage(decision.from, bounds.end, (page) => this.#applyPage(partition, page));
+    await this.#replay.replay(partition, decision.from, bounds.end);
+  }
+
+  /** The database becomes the new changelog, from which every other one can be made again. */
+  async #restoreFromDisk(
+    partition: StorePartition,
+    why: string,
+    committed: readonly (CommittedOffset | undefined)[],
+  ): Promise<void> {
+    this.#warn(`The changelog of ${this.#where} is written anew from its database: ${why}.`);
+    const held = this.#checkpointRecord(partition)!;
+    await restoreChangelog(this.#options, partition, held, committed, () => {
+      this.#checkStopped();
+    });
+    await this.#replayTail(partition);
+  }
+
+  /** Up to what recovery itself has committed. */
+  async #replayTail(partition: StorePartition): Promise<void> {
+    const bounds = await this.#settledChangelog();
+    await this.#replay.replay(partition, Math.max(partition.offset + 1, bounds.start), bounds.end);
   }
 
   /** Before files are destroyed the changelog must hold a checkpoint at least as new as the group's (8.3). */
@@ -173,116 +214,32 @@ export class StateRecovery {
     why: string,
     bounds: PartitionBounds,
     committed: readonly (CommittedOffset | undefined)[],
-  ): Promise<void> {
+  ): Promise<'rebuild' | 'restore'> {
     const { spec } = this.#options;
     if (this.#options.partition?.mismatch?.kind === 'corrupt' && !spec.options.rebuildOnCorruption)
       throw new PartitaError('CORRUPT', `The database of ${this.#where} can't be used: ${why}.`, {
         details: { directory: spec.directory },
       });
+    if (spec.options.onStateMissing === 'startEmpty') return 'rebuild';
     const newest = newestOf(committed);
-    if (newest === undefined || spec.options.onStateMissing === 'startEmpty') return;
-    let found: CheckpointRecord | undefined;
-    await this.#eachPage(bounds.start, bounds.end, (page) => {
-      const record = this.#scanPage(page, ignore, ignore).checkpointRecord;
-      if (record !== undefined) found = decodeCheckpointRecord(record, this.#where);
-      return Promise.resolve();
-    });
-    if (found === undefined || compareCheckpoints(found, newest) < 0)
-      throw this.#stateMissing(
-        `its database must be rebuilt (${why}), but the changelog holds no checkpoint as new as the group's`,
-      );
-  }
-
-  /** Reads ahead: the next page is fetched while the present one is applied. */
-  async #eachPage(from: number, end: number, apply: (page: LogPage) => Promise<void>): Promise<void> {
-    const { uplink, spec, clock } = this.#options;
-    const maxBytes = spec.options.recoveryPageBytes;
-    const startedAt = clock.monotonic();
-    let reportAt = startedAt + PROGRESS_EVERY_MS;
-    let ahead = from < end ? uplink.readChangelog({ from, maxBytes }) : undefined;
-    while (ahead !== undefined) {
-      const page = await ahead;
-      this.#checkStopped();
-      if (page.next <= page.from) throw this.#noProgress(page, end);
-      ahead = page.next < end ? uplink.readChangelog({ from: page.next, maxBytes }) : undefined;
-      // Whatever fails first is thrown; the page that was read ahead must not fail unheard.
-      ahead?.catch(() => undefined);
-      await apply(page);
-      const now = clock.monotonic();
-      if (now >= reportAt || ahead === undefined) {
-        reportAt = now + PROGRESS_EVERY_MS;
-        const seconds = Math.max(now - startedAt, 1) / 1000;
-        uplink.event({
-          type: 'recovery',
-          records: this.#records,
-          rate: this.#records / seconds,
-          remaining: Math.max(0, end - page.next),
-        });
-      }
-    }
-  }
-
-  #noProgress({ from }: LogPage, end: number): PartitaError {
-    const topic = this.#options.spec.changelog!.topic;
-    const { partition } = this.#options.spec.id;
-    return new PartitaError(
-      'LOG_UNAVAILABLE',
-      `The log gave nothing of ${topic}-${String(partition)} at offset ${String(from)}, before its end ${String(end)}.`,
-      { details: { topic, partition, offset: from, end } },
+    const held = this.#heldOnDisk();
+    if (committed.every((offset) => offset === undefined) && held === undefined) return 'rebuild';
+    const found = await this.#replay.findCheckpoint(bounds.start, bounds.end);
+    const record = found === undefined ? undefined : decodeCheckpointRecord(found, this.#where);
+    if (isAsNew(record, newest ?? held)) return 'rebuild';
+    if (held !== undefined && isAsNew(held, newest)) return 'restore';
+    throw this.#stateMissing(
+      `its database must be rebuilt (${why}), but the changelog holds no checkpoint as new as the group's`,
     );
   }
 
-  async #applyPage(partition: StorePartition, page: LogPage): Promise<void> {
-    const writes: EngineWrite[] = [];
-    const { checkpointRecord, appendTime, reset } = this.#scanPage(
-      page,
-      (key, value) => writes.push({ key, value }),
-      () => {
-        writes.length = 0;
-      },
-    );
-    if (reset) await partition.rebuild();
-    this.#records += writes.length;
-    this.#bytes += page.bytes.byteLength;
-    const position = { offset: page.next - 1, appendTime, sync: false };
-    await partition.apply(
-      writes,
-      checkpointRecord === undefined ? position : { ...position, checkpointRecord },
-    );
-  }
-
-  /** Walks the records of a page; the checkpoint record is told apart from the stores' records. */
-  #scanPage(
-    page: LogPage,
-    each: (key: Uint8Array, value: Uint8Array | null) => void,
-    onReset: () => void,
-  ): { checkpointRecord: Uint8Array | undefined; appendTime: number; reset: boolean } {
-    const { spec } = this.#options;
-    const reader = new RecordReader({ checkCrc: spec.options.checkCrc });
-    reader.load(page.bytes, {
-      from: page.from,
-      aborted: page.aborted,
-      topic: spec.changelog!.topic,
-      partition: spec.id.partition,
-    });
-    let checkpointRecord: Uint8Array | undefined;
-    let reset = false;
-    while (reader.next()) {
-      const key = reader.key();
-      if (key === null)
-        throw new PartitaError(
-          'CHANGELOG_INVALID',
-          `${spec.changelog!.topic}-${String(spec.id.partition)} offset ${String(reader.offset)} has no key: it is not a changelog of Partita.`,
-          { details: { topic: spec.changelog!.topic, partition: spec.id.partition, offset: reader.offset } },
-        );
-      const value = reader.value();
-      if (sameBytes(key, CHECKPOINT_KEY)) checkpointRecord = value ?? undefined;
-      else if (sameBytes(key, RESET_KEY)) {
-        reset = true;
-        onReset();
-      } else each(key, value);
-    }
-    return { checkpointRecord, appendTime: lastAppendTime(page), reset };
+  /** What a readable database holds, if it may become the changelog. */
+  #heldOnDisk(): CheckpointRecord | undefined {
+    const { partition, spec } = this.#options;
+    const isReadable =
+      partition !== undefined && (partition.mismatch === undefined || partition.mismatch.kind === 'topicId');
+    if (spec.options.onStateMissing !== 'restoreFromDisk' || !isReadable) return undefined;
+    return this.#checkpointRecord(partition);
   }
 
   /** Positions from the checkpoint record, against what the group has committed; a stale answer is asked again. */
@@ -297,15 +254,18 @@ export class StateRecovery {
     let committed = first;
     for (;;) {
       const inputs = await this.#inputFacts(committed);
-      const decision = decidePositions(record, inputs, spec.options);
+      const decision: PositionsDecision =
+        record === undefined && this.#replay.records > 0
+          ? { kind: 'stateMissing', why: 'the changelog holds entries and no checkpoint of theirs' }
+          : decidePositions(record, inputs, spec.options);
       if (decision.kind === 'stateMissing' && spec.options.onStateMissing === 'startEmpty')
         return this.#startEmpty(partition, inputs, decision.why);
-      if (decision.kind !== 'stale')
-        return this.#recovered(
-          this.#accept(decision),
-          record ?? { incarnation: 0, number: 0 },
-          record?.clock ?? -1,
-        );
+      const wanted = decision.kind === 'stale' ? undefined : this.#wantedReset(record, inputs, decision);
+      if (wanted !== undefined) {
+        await this.#carryOut(partition, wanted);
+        return this.#reconcile(partition, await uplink.committed());
+      }
+      if (decision.kind !== 'stale') return this.#recovered(this.#accept(decision), record);
       if (deadline.expired)
         throw new PartitaError(
           'LOG_UNAVAILABLE',
@@ -336,7 +296,57 @@ export class StateRecovery {
     const newest = newestOf(inputs.map((input) => input.committed)) ?? { incarnation: 0, number: 0 };
     const decision = this.#accept(decideStatelessPositions(inputs, spec.options));
     const checkpoint = { incarnation: newest.incarnation + 1, number: newest.number };
-    return { ...this.#recovered(decision, checkpoint, -1), commitFirst: true, reset: true };
+    return { ...this.#recovered(decision, undefined), checkpoint, commitFirst: true, reset: true };
+  }
+
+  /** The one reset that is due, if any: of the state, at other positions, or of single stores, at the same ones. */
+  #wantedReset(
+    record: CheckpointRecord | undefined,
+    inputs: readonly InputFacts[],
+    decision: PositionsDecision,
+  ): DueReset | undefined {
+    const { options } = this.#options.spec;
+    const { resets: wanted } = options;
+    // Without a checkpoint there is nothing to be reset; missing state is not made good by a reset that was meant before.
+    if (record === undefined || decision.kind === 'stateMissing') return undefined;
+    const anew = { clock: -1, stores: {} };
+    if (isStatePending(wanted, record.resets)) {
+      const { id, to } = wanted.state!;
+      const why = `reset ${JSON.stringify(id)}, its inputs from the ${to} offset on`;
+      const resets = settledResets(wanted, record.resets);
+      const positions = positionsAt(inputs, to);
+      return { given: 'state', why, record: { ...nextIncarnation(record), ...anew, positions, resets } };
+    }
+    if (decision.kind === 'offsetsMoved' && options.onOffsetsMoved === 'resetState') {
+      if (!isMovePending(wanted, record.resets)) return undefined;
+      const why = `reset ${JSON.stringify(wanted.moved)}: ${decision.why}`;
+      const resets = settledMove(wanted, record.resets);
+      const { positions } = this.#accept(decideStatelessPositions(inputs, options));
+      return { given: 'state', why, record: { ...nextIncarnation(record), ...anew, positions, resets } };
+    }
+    const given = pendingStores(wanted, record);
+    if (given.length === 0 || decision.kind !== 'positions') return undefined;
+    const { incarnation, number, clock } = record;
+    const stores = Object.fromEntries(
+      Object.entries(record.stores).filter(([name]) => !given.includes(name)),
+    );
+    const resets = settledStores(wanted, record.resets);
+    const why = `reset ${JSON.stringify(wanted.stores!.id)} of ${given.join(', ')}`;
+    const { positions } = decision;
+    return { given, why, record: { incarnation, number: number + 1, clock, positions, stores, resets } };
+  }
+
+  /** One transaction; what it means for the database is learnt from the changelog, as it would be by everyone else. */
+  async #carryOut(partition: StorePartition, { given, record, why }: DueReset): Promise<void> {
+    this.#warn(`State of ${this.#where} is given up: ${why}.`);
+    await commitReset(this.#options, given, record, partition.offset);
+    await this.#replayTail(partition);
+  }
+
+  #warn(message: string): void {
+    const { spec, uplink } = this.#options;
+    const { stream, partition } = spec.id;
+    uplink.event({ type: 'warning', message, details: { stream, partition } });
   }
 
   async #inputFacts(committed: readonly (CommittedOffset | undefined)[]): Promise<InputFacts[]> {
@@ -384,17 +394,18 @@ export class StateRecovery {
 
   #recovered(
     decision: Extract<PositionsDecision, { kind: 'positions' }>,
-    checkpoint: CheckpointId,
-    eventClock: number,
+    record: CheckpointRecord | undefined,
   ): RecoveredState {
+    const { resets } = this.#options.spec.options;
     return {
       positions: decision.positions,
       commitFirst: decision.commitFirst,
       reset: false,
-      checkpoint: { incarnation: checkpoint.incarnation, number: checkpoint.number },
-      eventClock,
-      restoredRecords: this.#records,
-      restoredBytes: this.#bytes,
+      checkpoint: { incarnation: record?.incarnation ?? 0, number: record?.number ?? 0 },
+      eventClock: record?.clock ?? -1,
+      resets: record === undefined ? settledResets(resets, []) : settledStores(resets, record.resets),
+      restoredRecords: this.#replay.records,
+      restoredBytes: this.#replay.bytes,
       rebuilt: this.#rebuilt,
     };
   }
@@ -417,16 +428,9 @@ export class StateRecovery {
 }
 
 function localOf(partition: StorePartition): LocalState {
-  const { offset, appendTime, mismatch } = partition;
-  return { offset, appendTime, mismatch: mismatch?.message };
-}
-
-function ignore(): void {
-  // A scan for the checkpoint record alone looks at nothing else.
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.byteLength === b.byteLength && compareBytes(a, b) === 0;
+  const { offset, appendTime, mismatch, checkpointRecord } = partition;
+  const unfinished = offset < 0 && checkpointRecord !== undefined;
+  return { offset, appendTime, mismatch: mismatch?.message, unfinished };
 }
 
 function newestOf(committed: readonly (CommittedOffset | undefined)[]): CheckpointId | undefined {
@@ -437,14 +441,24 @@ function newestOf(committed: readonly (CommittedOffset | undefined)[]): Checkpoi
     .at(-1);
 }
 
-/** Largest timestamp of the page's last batch: its append time, since changelogs are stamped by the log. */
-function lastAppendTime(page: LogPage): number {
-  const bytes = Buffer.from(page.bytes);
-  let appendTime = -1;
-  for (let at = 0; ;) {
-    const header = readBatchHeader(bytes, at);
-    if (header === undefined) return appendTime;
-    appendTime = Math.max(appendTime, header.maxTimestamp);
-    at = header.end;
-  }
+/** Whether there is a record, and no older one than asked for. */
+function isAsNew(record: CheckpointRecord | undefined, asked: CheckpointId | undefined): boolean {
+  return record !== undefined && (asked === undefined || compareCheckpoints(record, asked) >= 0);
+}
+
+function nextIncarnation({ incarnation, number }: CheckpointRecord): CheckpointId {
+  return { incarnation: incarnation + 1, number: number + 1 };
+}
+
+/** A table is nothing without its beginning. */
+function positionsAt(
+  inputs: readonly InputFacts[],
+  to: 'earliest' | 'latest',
+): Readonly<Record<string, InputPosition>> {
+  return Object.fromEntries(
+    inputs.map(({ topic, topicId, bounds, isTable }) => {
+      const offset = to === 'earliest' || isTable === true ? bounds.start : bounds.lastStable;
+      return [topic, { topicId, offset }];
+    }),
+  );
 }

@@ -18,6 +18,27 @@ export const CHECKPOINT_KEY: Uint8Array = storeKey(familyPrefix('$checkpoint'), 
  */
 export const RESET_KEY: Uint8Array = storeKey(familyPrefix('$reset'), Uint8Array.of(0));
 
+const STORE_RESET_PREFIX = storeKey(familyPrefix('$reset'), Uint8Array.of(1));
+
+/**
+ * The whole store key of one family's reset record: what stands before it of that family is dropped in replay. A key for
+ * each family, so that compaction keeps the last reset of each at its offset.
+ */
+export function storeResetKey(family: string): Uint8Array {
+  return storeKey(STORE_RESET_PREFIX, Buffer.from(family, 'utf8'));
+}
+
+/** The family that a record's key resets; `undefined` for every other key. */
+export function storeResetOf(key: Uint8Array): string | undefined {
+  const { length } = STORE_RESET_PREFIX;
+  if (key.length <= length || key[0] !== STORE_RESET_PREFIX[0] || key[1] !== STORE_RESET_PREFIX[1])
+    return undefined;
+  const bytes = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return bytes.compare(STORE_RESET_PREFIX, 0, length, 0, length) === 0
+    ? bytes.toString('utf8', length)
+    : undefined;
+}
+
 export interface InputPosition {
   readonly topicId: string;
   /** The next offset to be processed. */
@@ -44,6 +65,8 @@ export interface CheckpointRecord {
   readonly clock: number;
   /** By store name. */
   readonly stores: Readonly<Record<string, StoreForm>>;
+  /** What was reset on demand and must not be reset again, oldest first (`resets.ts`). */
+  readonly resets: readonly string[];
 }
 
 export function encodeCheckpointRecord(record: CheckpointRecord): Uint8Array {
@@ -68,10 +91,10 @@ export function decodeCheckpointRecord(bytes: Uint8Array, where: string): Checkp
       'CHANGELOG_INVALID',
       `The checkpoint record of ${where} was written by a newer version of Partita (form ${String(record.version)}).`,
     );
-  const { incarnation, number, positions, clock, stores } = record;
+  const { incarnation, number, positions, clock, stores, resets } = record;
   if (!isCount(incarnation) || !isCount(number) || positions === undefined || clock === undefined)
     throw new PartitaError('CHANGELOG_INVALID', `The checkpoint record of ${where} lacks fields.`);
-  return { incarnation, number, positions, clock, stores: stores ?? {} };
+  return { incarnation, number, positions, clock, stores: stores ?? {}, resets: resets ?? [] };
 }
 
 /** What identifies a checkpoint. */

@@ -18,6 +18,8 @@ export interface LocalState {
   readonly appendTime: number;
   /** Why the files can't be used, if so: corrupt, another engine or format, another changelog topic. */
   readonly mismatch: string | undefined;
+  /** It holds a checkpoint, of which nothing counts as applied: it was becoming the new changelog, and did not get there. */
+  readonly unfinished?: boolean;
 }
 
 export type ReplayDecision =
@@ -32,6 +34,7 @@ export function decideReplay(
 ): ReplayDecision {
   const rebuild = (why: string): ReplayDecision => ({ kind: 'rebuild', from: bounds.start, why });
   if (local.mismatch !== undefined) return rebuild(local.mismatch);
+  if (local.unfinished === true) return rebuild('it was becoming the new changelog, which was not completed');
   if (local.offset < 0) return { kind: 'resume', from: bounds.start };
   const next = local.offset + 1;
   if (next < bounds.start)
@@ -73,7 +76,7 @@ export interface InputFacts {
 
 export interface PositionPolicies {
   readonly startFrom: 'earliest' | 'latest';
-  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState';
+  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState' | 'resetState';
   readonly onOutOfRange: 'error' | 'earliest' | 'latest';
 }
 
@@ -116,7 +119,8 @@ export function decidePositions(
     const ours = record.positions[topic];
     if (theirs === undefined) {
       const why = `the group's offset of ${topic} is ${String(committed.offset)} without Partita's metadata, the state's position is ${String(ours?.offset)}`;
-      if (policies.onOffsetsMoved === 'error') return { kind: 'offsetsMoved', why };
+      if (policies.onOffsetsMoved === 'error' || policies.onOffsetsMoved === 'resetState')
+        return { kind: 'offsetsMoved', why };
       const useGroup = policies.onOffsetsMoved === 'useGroup';
       if (useGroup && ours !== undefined && committed.offset < ours.offset)
         return { kind: 'offsetsMoved', why: `${why}; rewinding with the state kept is refused` };

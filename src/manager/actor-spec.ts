@@ -1,6 +1,7 @@
 /** Makes the spec of one actor from its stream's plan and the resolved options; a pure function of both. */
 import { join } from 'node:path';
 import { PROGRESS, type ActorOptions, type ActorSpec, type SuspectRecord } from '../threads/protocol.js';
+import type { WantedResets } from '../changelog/resets.js';
 import type { ResolvedOptions } from './options.js';
 import type { StreamPlan } from './stream-plan.js';
 
@@ -28,13 +29,13 @@ export function actorSpec(
     changelog: plan.changelog,
     directory: actorDirectory(options, plan.stream, partition),
     cacheBytes: run.cacheBytes,
-    options: actorOptions(options),
+    options: actorOptions(options, plan.stream),
     progress: new SharedArrayBuffer(PROGRESS.bytes),
     ...(run.suspect === undefined ? {} : { suspect: run.suspect }),
   };
 }
 
-function actorOptions(options: ResolvedOptions): ActorOptions {
+function actorOptions(options: ResolvedOptions, stream: string): ActorOptions {
   return {
     guarantee: options.guarantee,
     engine: options.engine,
@@ -53,9 +54,21 @@ function actorOptions(options: ResolvedOptions): ActorOptions {
     changelogBlockedMs: options.recovery.changelogBlockedMs,
     onStateMissing: options.onStateMissing,
     onOffsetsMoved: options.onOffsetsMoved,
+    resets: wantedResets(options, stream),
     onOutOfRange: options.onOutOfRange,
     rebuildOnCorruption: options.rebuildOnCorruption,
     checkCrc: options.checkCrc,
     watchdogMs: options.watchdogMs,
+  };
+}
+
+/** What of the options' resets concerns this stream. */
+function wantedResets({ resetId, reset, resetStores }: ResolvedOptions, stream: string): WantedResets {
+  const names = resetStores?.stores[stream];
+  const all = reset !== undefined && (reset.streams === undefined || reset.streams.includes(stream));
+  return {
+    moved: resetId,
+    state: all ? { id: reset.id, to: reset.to } : undefined,
+    stores: names === undefined ? undefined : { id: resetStores!.id, names },
   };
 }

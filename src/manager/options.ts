@@ -71,9 +71,25 @@ export interface ManagerOptions<R extends Streams = Streams> {
   /** How partitions are spread over the members of the group. @default 'sticky' */
   readonly assignment?: 'sticky' | 'range';
   /** @default 'error' */
-  readonly onStateMissing?: 'error' | 'startEmpty';
-  /** @default 'error' */
-  readonly onOffsetsMoved?: 'error' | 'useGroup' | 'useState';
+  readonly onStateMissing?: 'error' | 'startEmpty' | 'restoreFromDisk';
+  /** `resetState` drops the state and goes on at the group's offsets, once per partition and `resetId`. @default 'error' */
+  readonly onOffsetsMoved?: 'error' | 'useGroup' | 'useState' | 'resetState';
+  /** Names the move of offsets that `onOffsetsMoved: 'resetState'` answers; needed by it. @default none */
+  readonly resetId?: string;
+  /** Streams begin anew, with empty state: once per partition and `id`. @default none */
+  readonly reset?: {
+    readonly id: string;
+    /** @default all streams that have state */
+    readonly streams?: readonly string[];
+    /** Where all their inputs go on. @default 'earliest' */
+    readonly to?: 'earliest' | 'latest';
+  };
+  /** Single stores begin anew, with everything else as it is: once per partition, store and `id`. @default none */
+  readonly resetStores?: {
+    readonly id: string;
+    /** Names of stores, by stream. */
+    readonly stores: Readonly<Record<string, readonly string[]>>;
+  };
   /** @default 'error' */
   readonly onOutOfRange?: 'error' | 'earliest' | 'latest';
   /** Whether a corrupt database is destroyed and rebuilt from its changelog. @default true */
@@ -170,8 +186,18 @@ export interface ResolvedOptions {
   readonly sessionTimeoutMs: number;
   readonly rebalanceTimeoutMs: number;
   readonly assignment: 'sticky' | 'range';
-  readonly onStateMissing: 'error' | 'startEmpty';
-  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState';
+  readonly onStateMissing: 'error' | 'startEmpty' | 'restoreFromDisk';
+  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState' | 'resetState';
+  readonly resetId: string | undefined;
+  readonly reset:
+    | {
+        readonly id: string;
+        readonly streams: readonly string[] | undefined;
+        readonly to: 'earliest' | 'latest';
+      }
+    | undefined;
+  readonly resetStores:
+    { readonly id: string; readonly stores: Readonly<Record<string, readonly string[]>> } | undefined;
   readonly onOutOfRange: 'error' | 'earliest' | 'latest';
   readonly rebuildOnCorruption: boolean;
   readonly sync: boolean;
@@ -211,6 +237,7 @@ export async function optionsSchema() {
   const { z } = await import('zod');
   const ms = z.number().int().min(0);
   const count = z.number().int().min(1);
+  const resetName = z.string().min(1).max(100);
   return z.strictObject({
     group: z.string(),
     streams: z.record(z.string(), z.looseObject({ url: z.instanceof(URL), config: z.unknown() })),
@@ -248,8 +275,19 @@ export async function optionsSchema() {
     sessionTimeoutMs: ms.min(1).default(10_000),
     rebalanceTimeoutMs: ms.min(1).default(60_000),
     assignment: z.enum(['sticky', 'range']).default('sticky'),
-    onStateMissing: z.enum(['error', 'startEmpty']).default('error'),
-    onOffsetsMoved: z.enum(['error', 'useGroup', 'useState']).default('error'),
+    onStateMissing: z.enum(['error', 'startEmpty', 'restoreFromDisk']).default('error'),
+    onOffsetsMoved: z.enum(['error', 'useGroup', 'useState', 'resetState']).default('error'),
+    resetId: resetName.optional(),
+    reset: z
+      .strictObject({
+        id: resetName,
+        streams: z.array(z.string()).optional(),
+        to: z.enum(['earliest', 'latest']).default('earliest'),
+      })
+      .optional(),
+    resetStores: z
+      .strictObject({ id: resetName, stores: z.record(z.string(), z.array(z.string()).min(1)) })
+      .optional(),
     onOutOfRange: z.enum(['error', 'earliest', 'latest']).default('error'),
     rebuildOnCorruption: z.boolean().default(true),
     sync: z.boolean().default(false),
@@ -326,9 +364,13 @@ export async function resolveOptions(options: ManagerOptions): Promise<ResolvedO
     throw new PartitaError('INVALID_OPTIONS', 'Invalid options: streams: needs at least one stream.');
   if (o.restarts.maxMs < o.restarts.firstMs)
     throw new PartitaError('INVALID_OPTIONS', 'Invalid options: restarts.maxMs: is below restarts.firstMs.');
+  checkResets(o);
   return Object.freeze({
     ...o,
     streams: options.streams,
+    resetId: o.resetId,
+    reset: o.reset === undefined ? undefined : Object.freeze({ ...o.reset, streams: o.reset.streams }),
+    resetStores: o.resetStores,
     instanceId: o.instanceId,
     maxTopicWaitMs: o.maxTopicWaitMs,
     maxClockAdvanceMs: o.maxClockAdvanceMs,
@@ -352,4 +394,27 @@ export async function resolveOptions(options: ManagerOptions): Promise<ResolvedO
             replicationFactor: o.createTopics.replicationFactor,
           }),
   });
+}
+
+/** @throws PartitaError INVALID_OPTIONS for a reset without a name, or of what this manager does not run */
+function checkResets(options: {
+  readonly streams: object;
+  readonly onOffsetsMoved: string;
+  readonly resetId?: string | undefined;
+  readonly reset?: { readonly streams?: readonly string[] | undefined } | undefined;
+  readonly resetStores?: { readonly stores: object } | undefined;
+}): void {
+  const { streams, onOffsetsMoved, resetId, reset, resetStores } = options;
+  if (onOffsetsMoved === 'resetState' && resetId === undefined)
+    throw new PartitaError(
+      'INVALID_OPTIONS',
+      "Invalid options: resetId: is needed by onOffsetsMoved 'resetState', which acts once for each.",
+    );
+  const unknown = (path: string, named: readonly string[]): void => {
+    for (const stream of named)
+      if (!Object.hasOwn(streams, stream))
+        throw new PartitaError('INVALID_OPTIONS', `Invalid options: ${path}: there is no stream ${stream}.`);
+  };
+  unknown('reset.streams', reset?.streams ?? []);
+  unknown('resetStores.stores', Object.keys(resetStores?.stores ?? {}));
 }

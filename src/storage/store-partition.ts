@@ -191,18 +191,23 @@ export class StorePartition {
    * present changelog, of which nothing counts as applied yet (`onStateMissing: 'restoreFromDisk'`).
    */
   async adopt(): Promise<void> {
-    const engine = this.#expectEngine();
+    this.#expectEngine();
     if (this.#mismatch?.kind !== 'topicId')
       throw new PartitaError(
         'ILLEGAL_STATE',
         `The database in ${this.#options.directory} is of this changelog already.`,
       );
     // The position first: were it the other way round, a crash in between would leave the old offset on the new log.
-    await engine.write([{ key: POSITION_KEY, value: encodePosition(-1, -1) }], { sync: true });
+    await this.disown();
     await writeFormatFile(this.#options.directory, this.#format());
+    this.#mismatch = undefined;
+  }
+
+  /** Keeps the contents and the checkpoint record, of which nothing counts as applied from the changelog any more. */
+  async disown(): Promise<void> {
+    await this.#expectEngine().write([{ key: POSITION_KEY, value: encodePosition(-1, -1) }], { sync: true });
     this.#offset = -1;
     this.#appendTime = -1;
-    this.#mismatch = undefined;
   }
 
   /** Estimated bytes that the database takes. */
@@ -422,7 +427,8 @@ export class StorePartition {
   }
 }
 
-function isMetaKey(key: Uint8Array): boolean {
+/** Whether a row is the partition's own: of its position or its checkpoint record. */
+export function isMetaKey(key: Uint8Array): boolean {
   if (key[0] !== META_FAMILY.length || key[1] !== META_FAMILY.charCodeAt(0)) return false;
   return Buffer.compare(key.subarray(0, META_PREFIX.length), META_PREFIX) === 0;
 }

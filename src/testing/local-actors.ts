@@ -3,6 +3,7 @@
  * their actors as files would. It adds one query to the processor, by which tests read its stores.
  */
 import { PartitionActor } from '../actor/partition-actor.js';
+import { NO_RESETS } from '../changelog/resets.js';
 import type { Clock } from '../core/clock.js';
 import type { Logger } from '../core/logger.js';
 import type { ReadonlyKeyValue } from '../processor/declarations.js';
@@ -133,6 +134,7 @@ function actorOptions(options: DriverOptions): ActorOptions {
     changelogBlockedMs: 10_000,
     onStateMissing: 'error',
     onOffsetsMoved: 'error',
+    resets: NO_RESETS,
     onOutOfRange: 'error',
     rebuildOnCorruption: true,
     checkCrc: true,

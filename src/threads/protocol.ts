@@ -14,6 +14,7 @@ import type {
   PartitionBounds,
   TopicLimits,
 } from '../core/log-types.js';
+import type { WantedResets } from '../changelog/resets.js';
 import type { EngineKind } from '../core/engine-kind.js';
 
 export type { Chunk };
@@ -66,8 +67,10 @@ export interface ActorOptions {
   readonly recoveryPageBytes: number;
   readonly openBudgetMs: number;
   readonly changelogBlockedMs: number;
-  readonly onStateMissing: 'error' | 'startEmpty';
-  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState';
+  readonly onStateMissing: 'error' | 'startEmpty' | 'restoreFromDisk';
+  readonly onOffsetsMoved: 'error' | 'useGroup' | 'useState' | 'resetState';
+  /** What is to be given up on demand, once. */
+  readonly resets: WantedResets;
   readonly onOutOfRange: 'error' | 'earliest' | 'latest';
   readonly rebuildOnCorruption: boolean;
   readonly checkCrc: boolean;

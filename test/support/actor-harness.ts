@@ -5,6 +5,7 @@
 import { systemClock, type Clock } from '../../src/core/clock.js';
 import type { TopicDescription } from '../../src/core/log-types.js';
 import { silentLogger } from '../../src/core/logger.js';
+import { NO_RESETS } from '../../src/changelog/resets.js';
 import { PartitionActor } from '../../src/actor/partition-actor.js';
 import { EmbeddedLog, type EmbeddedLogOptions } from '../../src/log/embedded/embedded-log.js';
 import type { GroupSession, LogClient, OwnershipAnswer } from '../../src/log/log-client.js';
@@ -56,6 +57,7 @@ const DEFAULTS: ActorOptions = {
   changelogBlockedMs: 1_000,
   onStateMissing: 'error',
   onOffsetsMoved: 'error',
+  resets: NO_RESETS,
   onOutOfRange: 'error',
   rebuildOnCorruption: true,
   checkCrc: true,

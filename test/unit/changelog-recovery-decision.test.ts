@@ -110,6 +110,7 @@ describe('which positions hold', () => {
     onOutOfRange: 'error',
   };
   const record: CheckpointRecord = {
+    resets: [],
     incarnation: 1,
     number: 7,
     positions: { a: { topicId: 'A', offset: 50 } },

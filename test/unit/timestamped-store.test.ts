@@ -227,6 +227,7 @@ test('duplicates can not be declared otherwise over existing entries', () => {
       }).definition,
     );
   const record = encodeCheckpointRecord({
+    resets: [],
     incarnation: 0,
     number: 1,
     positions: {},
