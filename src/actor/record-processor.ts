@@ -205,6 +205,7 @@ export class RecordProcessor {
     if (handler === undefined)
       throw new PartitaError('UNKNOWN_COMMAND', `The stream ${spec.id.stream} has no command ${call.name}.`);
     state?.savepoint();
+    const lateBefore = this.late;
     this.commandOutputs.mark(clock.now());
     const contexts = this.#commandContexts;
     const { scope, context } = contexts.current;
@@ -226,6 +227,7 @@ export class RecordProcessor {
       return result;
     } catch (error) {
       state?.rollback();
+      this.late = lateBefore;
       this.commandOutputs.rollback();
       if (isFatal(error)) throw error;
       throw callFailed('command', call.name, spec, error);

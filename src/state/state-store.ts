@@ -116,11 +116,12 @@ export class StateStore {
   /** Where `rollback` goes back to; forgets the previous one. */
   savepoint(): void {
     this.#layers.savepoint();
+    this.events.savepoint();
   }
 
   rollback(): void {
     this.#layers.rollback();
-    this.events.clear();
+    this.events.rollback();
     for (const source of this.sources) source.rolledBack();
   }
 

@@ -19,8 +19,9 @@ export class WindowEvents {
   readonly windows: unknown[] = [];
   readonly stores: string[] = [];
   readonly lates: LateUpdate[] = [];
-  /** Values that were skipped for their null key. */
+  /** Values that were skipped for their null key, without those of what was rolled back. */
   nullKeys = 0;
+  #savedNullKeys = 0;
 
   get any(): boolean {
     return this.windows.length > 0 || this.lates.length > 0;
@@ -37,8 +38,17 @@ export class WindowEvents {
     while (this.windows.length > 0) this.windows.pop();
   }
 
+  savepoint(): void {
+    this.#savedNullKeys = this.nullKeys;
+  }
+
   clear(): void {
     this.clearUpdates();
     this.lates.length = 0;
+  }
+
+  rollback(): void {
+    this.clear();
+    this.nullKeys = this.#savedNullKeys;
   }
 }

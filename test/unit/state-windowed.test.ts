@@ -256,6 +256,14 @@ test('values under a null key are skipped, counted, and told once', async () => 
   assert.deepEqual(await driver.windows('w').all(), []);
 });
 
+test('a null key of a record that is skipped is not counted: it has left no trace', async () => {
+  await using driver = await TestDriver.start(counting({}, { onError: 'skip' }));
+  await driver.pipe('in', at(1, -2, null));
+  await driver.pipe('in', at(2, 2, null));
+  const [stats] = await driver.stats();
+  assert.deepEqual([stats?.nullKeys, stats?.skipped], [1, 1]);
+});
+
 test('late events are counted and told, with where they came from', async () => {
   await using driver = await TestDriver.start(counting());
   await driver.pipe('in', at(25));
@@ -281,6 +289,27 @@ test('a call of onLate that fails is rolled back alone, and skipped or sent to a
     assert.equal(dead!.headers['partita.late'], 'w');
     assert.equal((JSON.parse(Buffer.from(dead!.value).toString()) as { value: number }).value, -3);
   }
+});
+
+test('a call of onLate that fails under `fail` fails the partition, and is made again with its record', async () => {
+  let broken = true;
+  const onLate = {
+    w(
+      { value }: { readonly value: number },
+      { emit }: { emit: { late(key: string, value: unknown): void } },
+    ) {
+      if (broken) throw new Error('Not today.');
+      emit.late('a', value);
+    },
+  };
+  await using driver = await TestDriver.start(counting({}, { onLate }));
+  await driver.pipe('in', at(25));
+  await assert.rejects(driver.pipe('in', at(3, 7)), { code: 'HANDLER_FAILED' });
+  broken = false;
+  await driver.restart();
+  await driver.drain();
+  assert.deepEqual(await told(driver, 'late'), [7]);
+  assert.equal(await driver.store('seen').get('records'), 2);
 });
 
 test('a window whose handler fails closes all the same, skipped or as a dead letter', async () => {
@@ -502,6 +531,40 @@ test('what a command adds late, and what onLate adds then, is told within the co
     (await driver.outputs('out')).map(({ value }) => value),
     [{ n: 1 }],
   );
+});
+
+test('late events of a command that fails are not counted', async () => {
+  const processor = defineProcessor({
+    inputs: { in: topic({ key: string(), value: int64() }) },
+    stores: {
+      w: windowed({
+        key: string(),
+        value: int64(),
+        window: tumbling(10),
+        aggregate: (of) => ({ n: of.count() }),
+      }),
+    },
+    process({ key, value }, { stores }) {
+      stores.w.add(key, value);
+    },
+    onLate: {
+      w({ value }) {
+        if (value < 0) throw new Error('A late event fails.');
+      },
+    },
+    commands: {
+      add: ({ stores }, key: string, value: number) => {
+        stores.w.add(key, value);
+      },
+    },
+  });
+  // The command's time is the driver's clock, long before that of the record.
+  await using driver = await TestDriver.start(processor, { startMs: 1_000 });
+  await driver.pipe('in', { key: 'a', value: 1, timestamp: 5_000 });
+  await assert.rejects(driver.command('add', { key: 'a' }, -1), { code: 'HANDLER_FAILED' });
+  assert.equal((await driver.stats())[0]?.late, 0);
+  await driver.command('add', { key: 'a' }, 1);
+  assert.equal((await driver.stats())[0]?.late, 1);
 });
 
 test('windows by count take no notice of time', async () => {
