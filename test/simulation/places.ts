@@ -188,7 +188,7 @@ export class SimulatedPlaces implements ActorPlaces {
             };
           } catch (error) {
             settle = () => {
-              reject(error);
+              reject(error instanceof Error ? error : new Error(String(error)));
             };
           }
           await scheduler.hold(`${line} up`, `${name} answers ${what}`, thread);
