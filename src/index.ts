@@ -5,7 +5,8 @@
 export { StateManager } from './manager/state-manager.js';
 export type { Location, ManagerStats, PartitionStats, RoutersOf } from './manager/state-manager.js';
 export type { ManagerOptions, Guarantee, Streams } from './manager/options.js';
-export type { AtPartition, ManagerEvents } from './manager/events.js';
+export type { MovedPartition } from './manager/movement.js';
+export type { AtPartition, ManagerEvents, MoveReason } from './manager/events.js';
 export type {
   CallOptions,
   CallTarget,

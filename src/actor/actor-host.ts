@@ -19,6 +19,11 @@ export class ActorHost {
     this.#actors.set(actor, new PartitionActor(spec, uplink, this.#environment));
   }
 
+  /** Imports a processor before an actor needs it. */
+  async prepare(processorUrl: string): Promise<void> {
+    await this.#environment.importProcessor(processorUrl);
+  }
+
   /** @throws PartitaError ACTOR_FAILED for one that was never made here or is closed */
   api(actor: number): ActorApi {
     const api = this.#actors.get(actor);

@@ -380,7 +380,6 @@ export class PartitionActor implements ActorApi {
     let bursts = 0;
     while (this.lifecycle.is('running')) {
       this.#wakeUp.looking();
-      Atomics.add(this.#progress, PROGRESS.heartbeat, 1);
       if (this.#calls.waiting) await this.#serveCalls();
       await this.#checkpointIfDue();
       if (!this.lifecycle.is('running')) return;
@@ -559,6 +558,9 @@ export class PartitionActor implements ActorApi {
           // Under an actor that ended it saw the end of its state; the next actor can answer it.
           const goesOn = this.lifecycle.is('running') && this.#processor === processor;
           call.reject(goesOn ? error : this.#restarted());
+          // Damage that a query meets is there for records too: the next actor rebuilds the database, or says CORRUPT.
+          const damage = this.#partition?.damage;
+          if (goesOn && damage !== undefined) void this.#fail(damage);
         });
         // A handler that awaits could leave a record half done under a query's eyes: then they take turns.
         if (processor.asyncHandlers) await this.#called(answered);

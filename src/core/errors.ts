@@ -6,7 +6,8 @@
 /**
  * Every code that Partita throws or rejects with. `retryable`: the same call may succeed later without a change.
  * `mendable: false`: an actor that ended by it would meet the same again if it were opened anew, with the same files, log and
- * declarations; so its partition fails at once instead of being restarted.
+ * declarations; so its partition fails at once instead of being restarted. `'once'`: what the log refuses for good; a new actor
+ * sees the topics' limits as they are now, and is refused again if that was not it.
  */
 export const ERROR_CODES = {
   // What the caller passed.
@@ -36,7 +37,7 @@ export const ERROR_CODES = {
   OFFSET_BACKWARDS: { retryable: false },
   STORE_INCOMPATIBLE: { retryable: false, mendable: false },
   // The log.
-  TOPIC_MISSING: { retryable: false, mendable: false },
+  TOPIC_MISSING: { retryable: false, mendable: 'once' },
   TOPIC_EXISTS: { retryable: false },
   TOPIC_INVALID: { retryable: false, mendable: false },
   PARTITIONS_UNEQUAL: { retryable: false },
@@ -46,15 +47,15 @@ export const ERROR_CODES = {
   LOG_UNAVAILABLE: { retryable: true },
   LOG_UNSUPPORTED: { retryable: false, mendable: false },
   LOG_AUTHENTICATION_FAILED: { retryable: false, mendable: false },
-  LOG_AUTHORIZATION_FAILED: { retryable: false, mendable: false },
+  LOG_AUTHORIZATION_FAILED: { retryable: false, mendable: 'once' },
   GROUP_INVALID: { retryable: false, mendable: false },
   LOG_LOCKED: { retryable: true },
   LOG_CLOSED: { retryable: false, mendable: false },
   FENCED: { retryable: false },
   COMMIT_IN_DOUBT: { retryable: true },
-  COMMIT_REJECTED: { retryable: false },
+  COMMIT_REJECTED: { retryable: false, mendable: 'once' },
   // Recovery.
-  CHANGELOG_INVALID: { retryable: false, mendable: false },
+  CHANGELOG_INVALID: { retryable: false, mendable: 'once' },
   CHANGELOG_BLOCKED: { retryable: true },
   STATE_MISSING: { retryable: false, mendable: false },
   OFFSETS_MOVED: { retryable: false, mendable: false },
@@ -72,7 +73,7 @@ export const ERROR_CODES = {
   UNKNOWN_COMMAND: { retryable: false },
   STOPPED: { retryable: false },
   STOP_DEADLINE: { retryable: false },
-} as const satisfies Record<string, { readonly retryable: boolean; readonly mendable?: false }>;
+} as const satisfies Record<string, { readonly retryable: boolean; readonly mendable?: false | 'once' }>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
@@ -103,10 +104,11 @@ export function isPartitaError(error: unknown, code?: ErrorCode): error is Parti
 }
 
 /** Whether an actor that ended by it may get further when it is opened anew. */
-export function isMendable(error: unknown): boolean {
+export function mendability(error: unknown): boolean | 'once' {
   if (!(error instanceof PartitaError)) return true;
-  const entry: { readonly retryable: boolean; readonly mendable?: false } = ERROR_CODES[error.code];
-  return entry.mendable !== false;
+  const entry: { readonly mendable?: false | 'once' } & { readonly retryable: boolean } =
+    ERROR_CODES[error.code];
+  return entry.mendable ?? true;
 }
 
 /** A short text for any thrown value. */

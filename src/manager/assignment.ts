@@ -97,6 +97,16 @@ export class GroupAssignment implements GroupMember {
     this.#session = session;
   }
 
+  /** Why there is no keeper of the partition: nobody has it, or somebody else. */
+  absent(stream: string, partition: number): PartitaError {
+    const plan = this.#options.plans.find((candidate) => candidate.stream === stream);
+    const exists = Number.isInteger(partition) && partition >= 0 && partition < (plan?.partitions ?? 0);
+    if (plan !== undefined && exists) return this.#notOwned(plan, partition);
+    return new PartitaError('INVALID_ARGUMENT', `There is no partition ${stream}-${partition}.`, {
+      details: { stream, partition },
+    });
+  }
+
   /** The calls of a partition, whoever owns it: those of others are rejected with their owner's address. */
   calls(plan: StreamPlan, partition: number): PartitionCalls {
     const key = keyOf(plan.stream, partition);

@@ -2,12 +2,16 @@
 import type { PartitaError } from '../core/errors.js';
 import type { TopicPartition } from '../core/log-types.js';
 import type { CheckpointReason, ResumedActor } from '../threads/protocol.js';
+import type { HowMoved } from './partition-keeper.js';
 
 /** Where an event happened. */
 export interface AtPartition {
   readonly stream: string;
   readonly partition: number;
 }
+
+/** `asked`: by `manager.move`; `scale`: by `manager.scale`; `balance`: by `rebalance: 'auto'`. */
+export type MoveReason = 'asked' | 'scale' | 'balance';
 
 export interface ManagerEvents {
   /** The group has assigned partitions to this manager: all it owns now. */
@@ -50,6 +54,14 @@ export interface ManagerEvents {
     readonly topic: string;
     readonly offset: number;
     readonly error: unknown;
+  };
+  /** An actor is at another thread: how and with what pause, see `manager.move`; `from` is `undefined` if it had been nowhere. */
+  readonly moved: AtPartition & {
+    readonly from: number | undefined;
+    readonly to: number;
+    readonly how: HowMoved;
+    readonly pauseMs: number;
+    readonly why: MoveReason;
   };
   readonly warning: { readonly message: string; readonly details: Readonly<Record<string, unknown>> };
   /** An actor ended and is opened again after `delayMs`. */

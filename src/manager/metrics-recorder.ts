@@ -14,6 +14,7 @@ interface PartitionSeries {
   readonly changelogBytes: Counter;
   readonly skipped: Counter;
   readonly restarts: Counter;
+  readonly failures: Counter;
   readonly restoredRecords: Counter;
   readonly recoveryMs: Histogram;
   readonly parked: Counter;
@@ -59,6 +60,9 @@ export function recordMetrics(events: EventSource<ManagerEvents>, metrics: Metri
     .on('restarting', (event) => {
       of(event).restarts.add();
     })
+    .on('partitionFailed', (event) => {
+      of(event).failures.add();
+    })
     .on('stopped', () => {
       owned.set(0);
     });
@@ -73,6 +77,7 @@ function seriesOf(metrics: Metrics, stream: string, partition: number): Partitio
     changelogBytes: metrics.counter('partita_changelog_bytes_total', labels),
     skipped: metrics.counter('partita_skipped_records_total', labels),
     restarts: metrics.counter('partita_restarts_total', labels),
+    failures: metrics.counter('partita_partition_failures_total', labels),
     restoredRecords: metrics.counter('partita_restored_records_total', labels),
     recoveryMs: metrics.histogram('partita_recovery_ms', labels),
     parked: metrics.counter('partita_parked_total', labels),

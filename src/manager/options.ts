@@ -30,8 +30,10 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly stateDir: string;
   /** Keeps apart several managers that share a `stateDir`. */
   readonly instanceId?: string;
-  /** Worker threads. @default the machine's parallelism − 1, at least 1 */
+  /** Worker threads; `manager.scale` changes their number later. @default the machine's parallelism − 1, at least 1 */
   readonly workers?: number;
+  /** `auto`: an actor may move from a busy thread to an idle one. @default 'off' */
+  readonly rebalance?: 'off' | 'auto';
   /** @default 'exactly-once' */
   readonly guarantee?: Guarantee;
   /** @default 'level' */
@@ -148,6 +150,7 @@ export interface ResolvedOptions {
   readonly stateDir: string;
   readonly instanceId: string | undefined;
   readonly workers: number;
+  readonly rebalance: 'off' | 'auto';
   readonly guarantee: Guarantee;
   readonly engine: EngineKind;
   readonly startFrom: 'earliest' | 'latest';
@@ -200,6 +203,8 @@ export interface ResolvedOptions {
 }
 
 const MIB = 1024 * 1024;
+/** Of worker threads, at the start and ever after. */
+export const WORKERS_MAX = 256;
 
 /** The zod schema of the options, with every default that doesn't depend on another option. */
 export async function optionsSchema() {
@@ -219,8 +224,9 @@ export async function optionsSchema() {
       .number()
       .int()
       .min(1)
-      .max(256)
+      .max(WORKERS_MAX)
       .default(() => Math.max(1, availableParallelism() - 1)),
+    rebalance: z.enum(['off', 'auto']).default('off'),
     guarantee: z.enum(['exactly-once', 'at-least-once']).default('exactly-once'),
     engine: z.enum(['memory', 'level', 'rocksdb']).default('level'),
     startFrom: z.enum(['earliest', 'latest']).default('earliest'),

@@ -98,8 +98,7 @@ export class PartitionCalls {
     this.#answering = undefined;
     const again: Call[] = [];
     for (const call of this.#sent) {
-      const started = call.kind === 'command' && call.seq <= startedCommand(call.sentTo);
-      if (!started) again.push(call);
+      if (!isStarted(call)) again.push(call);
       else if (inDoubt.has(call.seq)) this.#undecided.set(call.seq, call);
       else
         this.#finish(call, () => {
@@ -109,6 +108,8 @@ export class PartitionCalls {
     this.#sent.clear();
     again.sort((a, b) => a.seq - b.seq);
     this.#waiting.unshift(...again);
+    // Taken away meanwhile: nobody here will answer what is left.
+    if (this.#closed !== undefined) this.reject(this.#closed);
   }
 
   /** The log has committed these commands. */
@@ -130,7 +131,10 @@ export class PartitionCalls {
       });
   }
 
-  /** The partition is not here any more: everything is rejected, what is in doubt as unknown. */
+  /**
+   * The partition is not here any more: everything is rejected, what is in doubt as unknown. Commands that an incarnation
+   * has been sent wait for its end: it may still start them, and a commit that is under way may come out well.
+   */
   reject(makeError: () => Error): void {
     this.#answering = undefined;
     this.#closed = makeError;
@@ -138,7 +142,8 @@ export class PartitionCalls {
       this.#finish(call, () => {
         call.reject(this.#restarted('unknown'));
       });
-    for (const call of [...this.#waiting.splice(0), ...this.#sent])
+    const queries = [...this.#sent].filter(({ kind }) => kind === 'query');
+    for (const call of [...this.#waiting.splice(0), ...queries])
       this.#finish(call, () => {
         call.reject(makeError());
       });
@@ -297,6 +302,11 @@ export class PartitionCalls {
   #details(): { readonly stream: string; readonly partition: number } {
     return { stream: this.#options.stream, partition: this.#options.partition };
   }
+}
+
+/** A command that may have been applied. */
+function isStarted({ kind, seq, sentTo }: Call): boolean {
+  return kind === 'command' && sentTo !== undefined && seq > 0 && seq <= startedCommand(sentTo);
 }
 
 function startedCommand(answering: Answering | undefined): number {

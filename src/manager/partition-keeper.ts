@@ -6,7 +6,9 @@
  */
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
-import { isPartitaError, PartitaError } from '../core/errors.js';
+import { Deadline } from '../core/deadline.js';
+import { isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
+import type { TopicLimits } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
@@ -15,6 +17,7 @@ import type {
   ActorStats,
   ClosedActor,
   CloseOptions,
+  OpenedActor,
   RecoveredActor,
   ResumedActor,
 } from '../threads/protocol.js';
@@ -38,6 +41,7 @@ export type KeeperState =
   | 'opened'
   | 'recovering'
   | 'running'
+  | 'moving'
   | 'parked'
   | 'restarting'
   | 'lost'
@@ -82,12 +86,35 @@ export interface KeeperListener {
   onFailed(keeper: PartitionKeeper): void;
 }
 
+/**
+ * How an actor left its place. `committed`: its last checkpoint holds all that it had processed; `dropped`: there was no
+ * such checkpoint in time, what it had not committed is processed again; `next`: it did not serve, only its next
+ * incarnation will.
+ */
+export type HowMoved = 'committed' | 'dropped' | 'next';
+
+export interface MovedActor {
+  readonly how: HowMoved;
+  /** From its last record at the old place until it served at the new one; 0 for one that did not serve. */
+  readonly pauseMs: number;
+}
+
+/** Why an incarnation ends that moves: never seen by anybody's call. */
+const MOVES = new PartitaError('ACTOR_RESTARTED', 'The actor moves to another thread.');
+
 /** What a failed incarnation gets for its close. */
 const DISCARD_BUDGET_MS = 5_000;
 /** How long the others of a thread process undisturbed before one goes on that may kill it. */
 const NEIGHBOURS_FIRST_MS = 1_000;
+/** How often a group is asked whether a partition that was given up is ours all the same. */
+const LOST_ASK_MS = 1_000;
 /** An incarnation that served for so long ends a row of failures, also if there was nothing to commit. */
 const SERVED_LONG_MS = 60_000;
+/** A move does not wait longer for what only makes it shorter. */
+const PREPARE_BUDGET_MS = 2_000;
+
+/** The plan's topics, as they are at present. */
+type PresentTopics = Pick<StreamPlan, 'inputs' | 'changelog' | 'outputs' | 'deadLetters'>;
 
 export class PartitionKeeper {
   readonly plan: StreamPlan;
@@ -103,8 +130,15 @@ export class PartitionKeeper {
   #everOpened = false;
   #run: ActorRun | undefined;
   #place: number | undefined;
+  /** Where a move has sent it; kept by all later incarnations as long as there is such a place. */
+  #destination: number | undefined;
+  /** What the next incarnation need not ask: an actor that moves asked it while it still served. */
+  #described: PresentTopics | undefined;
+  readonly #changes = new Set<() => void>();
   #inherited: CommitInDoubt | undefined;
   #suspicion = new Suspicion();
+  /** Of the last ending, since the last commit. */
+  #endedBy: ErrorCode | undefined;
   #failure: unknown;
   /** Ends the wait of a failed partition. */
   #reopen: () => void = () => undefined;
@@ -114,6 +148,8 @@ export class PartitionKeeper {
   #resuming: Promise<void> = Promise.resolve();
   #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
   /** What a failure drops is told by the failure, not when the partition is given back. */
+  #stopOutcome: ClosedActor['outcome'] = 'committed';
+  /** Of the last incarnation that served. */
   #outcome: ClosedActor['outcome'] = 'committed';
 
   /**
@@ -174,12 +210,14 @@ export class PartitionKeeper {
 
   /** Not ours, and ready to serve again. */
   get parked(): boolean {
-    return this.#state === 'parked' && this.#parking !== undefined && !this.stopped;
+    return (
+      this.#state === 'parked' && this.#parking !== undefined && this.#run !== undefined && !this.stopped
+    );
   }
 
-  /** Not ours, and not yet parked. */
+  /** Not ours, and not yet parked, or not any more: its thread may just have died. */
   get leaving(): boolean {
-    return this.#state !== 'parked' && this.#parking !== undefined;
+    return this.#parking !== undefined && !this.parked;
   }
 
   /** Ends the present incarnation from outside; it is restarted if that helps. */
@@ -192,6 +230,7 @@ export class PartitionKeeper {
     if (this.#state !== 'failed' || this.stopped) return;
     this.#failure = undefined;
     this.#suspicion = new Suspicion();
+    this.#endedBy = undefined;
     this.#backoff.reset();
     this.#move('restarting');
     this.#reopen();
@@ -252,7 +291,36 @@ export class PartitionKeeper {
       await this.#run?.close(options);
     }
     await this.done;
-    return this.#outcome;
+    return this.#stopOutcome;
+  }
+
+  /**
+   * The next incarnation, and those after it, are at `to`; it begins at once. An actor that serves commits within the
+   * budget first. Resolves when the partition serves there; if it did not serve, when nothing of it is left at the old
+   * place; with `undefined` if it was taken away, or can't go on.
+   */
+  async move(to: number, options: CloseOptions): Promise<MovedActor | undefined> {
+    await this.#resuming;
+    if (this.#isTakenAway()) return undefined;
+    this.#destination = to;
+    if (this.#state === 'running') await this.#prepareToMove(options.budgetMs);
+    if (this.#isTakenAway()) return undefined;
+    const run = this.#run;
+    // Between two incarnations: the next one goes there.
+    if (run === undefined || run.place === to) return { how: 'next', pauseMs: 0 };
+    const { clock } = this.#environment;
+    const served = this.#state === 'running';
+    const since = clock.monotonic();
+    this.#move('moving');
+    run.fail(MOVES);
+    const outcome = await run.close(options);
+    if (!served) return this.#isTakenAway() ? undefined : { how: 'next', pauseMs: 0 };
+    return (await this.#serves()) ? { how: outcome, pauseMs: clock.monotonic() - since } : undefined;
+  }
+
+  /** A parked actor makes room at its place. */
+  giveWay(why: string): void {
+    if (this.parked) this.#endParking(why);
   }
 
   async setCacheBytes(bytes: number): Promise<void> {
@@ -263,6 +331,8 @@ export class PartitionKeeper {
   /** Commits what has been processed; while nobody serves that is nothing. */
   async checkpoint(): Promise<void> {
     if (this.#state === 'running') await this.#run?.api?.checkpoint('asked');
+    // One that moves is committing already.
+    else if (this.#state === 'moving') await this.#run?.close(this.#close);
   }
 
   /** The actor's own figures; `undefined` while none serves. */
@@ -279,7 +349,9 @@ export class PartitionKeeper {
 
   async #oneRun(): Promise<Ending> {
     const environment = this.#environment;
-    const place = (this.#place = environment.placeTable.enter(this.#place));
+    const sent = this.#destination !== undefined;
+    const place = environment.placeTable.enter(this.#destination ?? this.#place, sent);
+    this.#place = place;
     try {
       const run = await this.#makeRun(place);
       // Whoever stops the keeper from here on closes this run.
@@ -289,7 +361,9 @@ export class PartitionKeeper {
       if (this.stopped) this.#move('closing');
       const discard = { commit: false, budgetMs: DISCARD_BUDGET_MS };
       const outcome = await run.close(this.stopped ? this.#close : discard);
-      if (this.stopped && run.served) this.#outcome = outcome;
+      // One that never served has processed nothing: what its predecessor left holds.
+      if (run.served) this.#outcome = outcome;
+      if (run.served && this.stopped) this.#stopOutcome = outcome;
       this.#inherited = run.inDoubt;
       return this.#judge(run, ending);
     } catch (error) {
@@ -307,7 +381,7 @@ export class PartitionKeeper {
     return new ActorRun({
       ...shared,
       session: await session,
-      spec: actorSpec({ ...this.plan, ...(await this.#presentTopics()) }, options, this.partition, {
+      spec: actorSpec({ ...this.plan, ...(await this.#takeTopics()) }, options, this.partition, {
         epoch: shared.nextEpoch(),
         cacheBytes: shared.cacheBytes(),
         suspect: this.#suspicion.suspect,
@@ -322,6 +396,7 @@ export class PartitionKeeper {
       },
       onCommitted: (offsets) => {
         this.#backoff.reset();
+        this.#endedBy = undefined;
         if (this.#suspicion.committed(offsets)) shared.deaths.endTurn(place, this);
       },
       onWanted: () => {
@@ -330,18 +405,35 @@ export class PartitionKeeper {
     });
   }
 
-  /** A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. */
-  async #presentTopics(): Promise<Pick<StreamPlan, 'inputs' | 'changelog'>> {
-    const { inputs, changelog } = this.plan;
-    const all = [...inputs, ...(changelog === undefined ? [] : [changelog])];
-    const described = await this.#environment.log.topics.describe(all.map(({ topic }) => topic));
-    const present = <T extends { readonly topicId: string }>(of: T, i: number): T => ({
+  async #takeTopics(): Promise<PresentTopics> {
+    const described = this.#described;
+    this.#described = undefined;
+    return described ?? this.#presentTopics();
+  }
+
+  /**
+   * A topic may have been deleted and created anew since the plan was made: positions in the old one mean nothing. And what may
+   * be written to it may have changed.
+   */
+  async #presentTopics(): Promise<PresentTopics> {
+    const { inputs, changelog, outputs, deadLetters } = this.plan;
+    const written = [...outputs, ...deadLetters, ...(changelog === undefined ? [] : [changelog])];
+    const topics = [...new Set([...inputs, ...written].map(({ topic }) => topic))];
+    const described = await this.#environment.log.topics.describe(topics);
+    const now = new Map(described.map((description, i) => [topics[i]!, description]));
+    const id = <T extends { readonly topic: string; readonly topicId: string }>(of: T): T => ({
       ...of,
-      topicId: described[i]?.topicId ?? of.topicId,
+      topicId: now.get(of.topic)?.topicId ?? of.topicId,
+    });
+    const limits = <T extends { readonly topic: string; readonly limits: TopicLimits }>(of: T): T => ({
+      ...of,
+      limits: now.get(of.topic)?.limits ?? of.limits,
     });
     return {
-      inputs: inputs.map(present),
-      changelog: changelog === undefined ? undefined : present(changelog, inputs.length),
+      inputs: inputs.map(id),
+      changelog: changelog === undefined ? undefined : limits(id(changelog)),
+      outputs: outputs.map(limits),
+      deadLetters: deadLetters.map(limits),
     };
   }
 
@@ -349,15 +441,13 @@ export class PartitionKeeper {
   async #live(run: ActorRun): Promise<Ending> {
     try {
       if (this.stopped) return { error: undefined, mended: false, innocent: false };
+      // Sent away after it had chosen its place.
+      if (this.#isAstray(run)) return { error: MOVES, mended: false, innocent: false };
       this.#move('opening');
       const opened = await run.open();
       this.#everOpened = true;
       this.#move('opened');
-      const remaining = await run.remaining(opened);
-      const recovered = await this.#environment.scheduler.run(remaining, this.#stopping.signal, () => {
-        this.#move('recovering');
-        return run.recover();
-      });
+      const recovered = await this.#recover(run, opened);
       await run.unlessEnded(this.#turn(run));
       run.serve(recovered);
       this.#move('running');
@@ -399,12 +489,54 @@ export class PartitionKeeper {
     return { ...ending, error: death };
   }
 
+  /** In its turn, by what it has before it; one that just came from another place has nothing, and waits for nobody. */
+  async #recover(run: ActorRun, opened: OpenedActor): Promise<RecoveredActor> {
+    const recover = (): Promise<RecoveredActor> => {
+      this.#move('recovering');
+      return run.recover();
+    };
+    const moved = this.#outcome === 'committed' && opened.rebuild === undefined && opened.storedOffset !== -1;
+    if (moved) return recover();
+    return this.#environment.scheduler.run(await run.remaining(opened), this.#stopping.signal, recover);
+  }
+
+  #isAstray({ place }: ActorRun): boolean {
+    const to = this.#destination;
+    return to !== undefined && to !== place && to < this.#environment.placeTable.size;
+  }
+
+  #isTakenAway(): boolean {
+    return this.stopped || this.#parking !== undefined || this.#state === 'lost' || this.#state === 'failed';
+  }
+
+  /** While it still serves: what can be asked beforehand, and a checkpoint, so that the last one is short. */
+  async #prepareToMove(budgetMs: number): Promise<void> {
+    const { clock, logger } = this.#environment;
+    const deadline = Deadline.after(clock, Math.min(budgetMs, PREPARE_BUDGET_MS));
+    try {
+      const prepared = Promise.all([this.#presentTopics(), this.checkpoint()]);
+      [this.#described] = await deadline.race(prepared, 'The preparation of a move');
+    } catch (error) {
+      // The move itself does the same, and tells what becomes of it.
+      logger.debug({ err: error, partition: this.partition }, 'A move could not be prepared.');
+    }
+  }
+
+  /** Whether it comes to serve, in whatever incarnation. */
+  async #serves(): Promise<boolean> {
+    for (;;) {
+      if (this.#isTakenAway()) return false;
+      if (this.#state === 'running') return true;
+      await new Promise<void>((resolve) => this.#changes.add(resolve));
+    }
+  }
+
   /** Never rejects: an actor that can't be resumed ends, and the partition gets another one. */
   async #serveAgain(run: ActorRun, parking: Parking, resume: () => Promise<ResumedActor>): Promise<void> {
     try {
       const resumed = await resume();
       run.serve(resumed);
-      if (this.stopped) return;
+      if (this.stopped || this.#state === 'moving') return;
       this.#move('running');
       this.#listener.onResumed(this, resumed, parking.durationMs);
     } catch (error) {
@@ -460,7 +592,10 @@ export class PartitionKeeper {
       this.#stopping.abort();
       return false;
     }
-    const decision = decideRestart(ending, this.#backoff);
+    if (ending.error === MOVES) return true;
+    const code = isPartitaError(ending.error) ? ending.error.code : undefined;
+    const decision = decideRestart(ending, code !== undefined && code === this.#endedBy, this.#backoff);
+    this.#endedBy = code;
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);
@@ -469,9 +604,30 @@ export class PartitionKeeper {
     }
     if (decision.kind === 'fail') this.#failure = ending.error;
     this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
-    if (decision.kind === 'fail') this.#listener.onFailed(this);
+    if (decision.kind === 'lost') return this.#untilOursAgain();
+    this.#listener.onFailed(this);
     await this.#untilStoppedOrReopened();
     return !this.stopped;
+  }
+
+  /**
+   * Mostly the group says next that the partition is gone, which stops this keeper. But a group that was only silent for a
+   * session may still count it as ours, and would assign it to nobody: so it is asked for as long as that takes.
+   */
+  async #untilOursAgain(): Promise<boolean> {
+    const { session } = this.#environment;
+    const input = { topic: this.plan.inputs[0]!.topic, partition: this.partition };
+    const over = this.#untilStoppedOrReopened();
+    for (;;) {
+      await this.#sleep(LOST_ASK_MS);
+      // An answer that doesn't come holds up no stop.
+      const answer = await Promise.race([session.then((group) => group.owns(input)), over]);
+      if (this.stopped) return false;
+      if (answer !== 'yes') continue;
+      this.#calls.admit();
+      this.#move('restarting');
+      return true;
+    }
   }
 
   async #sleep(ms: number): Promise<void> {
@@ -501,5 +657,8 @@ export class PartitionKeeper {
   #move(state: KeeperState): void {
     this.#state = state;
     this.#listener.onChange(this);
+    const waiting = [...this.#changes];
+    this.#changes.clear();
+    for (const wake of waiting) wake();
   }
 }

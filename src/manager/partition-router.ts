@@ -107,6 +107,14 @@ export class PartitionRouter {
     return total;
   }
 
+  /** Bytes of these inputs that are with the partition's actor. */
+  waitingBytes(topics: readonly string[], partition: number): number {
+    return topics.reduce(
+      (sum, topic) => sum + (this.#lanes.get(topic)?.[partition]?.outstandingBytes ?? 0),
+      0,
+    );
+  }
+
   /** Only a merge of several inputs waits for the news that one is at its end. */
   #deliverEmpty(lane: Lane, chunk: FetchedChunk): boolean {
     if (lane.route.inputs.length === 1 || lane.outstandingEmpty >= EMPTY_OUTSTANDING_MAX) return false;

@@ -20,7 +20,9 @@ import { preloadEngine } from '../threads/preload-engine.js';
 import type { ActorStats } from '../threads/protocol.js';
 import { ThreadPool } from '../threads/thread-pool.js';
 import { failedError, GroupAssignment } from './assignment.js';
+import { AutoBalance } from './auto-balance.js';
 import type { ManagerEvents } from './events.js';
+import { Movement, type MovedPartition } from './movement.js';
 import { recordMetrics } from './metrics-recorder.js';
 import { resolveOptions, type ManagerOptions, type ResolvedOptions, type Streams } from './options.js';
 import { PartitionRouter } from './partition-router.js';
@@ -108,6 +110,8 @@ export class StateManager<R extends Streams = Streams>
   /** Queries, commands and sends, by stream. */
   readonly streams: RoutersOf<R>;
   readonly #parts: Parts;
+  readonly #movement: Movement;
+  readonly #autoBalance: AutoBalance;
   readonly #life = new Lifecycle(managerLifecycle, 'manager');
   readonly #routers = new Map<string, StreamRouter>();
   readonly #changes = new Set<() => void>();
@@ -125,6 +129,7 @@ export class StateManager<R extends Streams = Streams>
     setMaxListeners(0, this.#givesUp.signal);
     const { options, environment, log, places, emitter, plans, outputs } = parts;
     const router = new PartitionRouter(options.mailbox);
+    const placeTable = new PlaceTable(places.size);
     const assignment = new GroupAssignment({
       plans,
       options,
@@ -158,7 +163,7 @@ export class StateManager<R extends Streams = Streams>
         session,
         outputs,
         places,
-        placeTable: new PlaceTable(places.size),
+        placeTable,
         router,
         scheduler: new RecoveryScheduler(options.recovery.concurrency),
         givesUp: this.#givesUp.signal,
@@ -166,6 +171,27 @@ export class StateManager<R extends Streams = Streams>
       },
     });
     this.#parts = { ...parts, router, assignment };
+    this.#movement = new Movement({
+      options,
+      clock: environment.clock,
+      logger: options.logger,
+      emitter,
+      places,
+      placeTable,
+      keepers: () => assignment.keepers(),
+      absent: (stream, partition) => assignment.absent(stream, partition),
+      expectUsable: () => {
+        this.#expectUsable();
+      },
+    });
+    this.#autoBalance = new AutoBalance({
+      clock: environment.clock,
+      logger: options.logger,
+      places,
+      router,
+      movement: this.#movement,
+      keepers: () => assignment.keepers(),
+    });
     for (const plan of plans) this.#routers.set(plan.stream, this.#makeRouter(plan));
     this.streams = Object.fromEntries(
       [...this.#routers].map(([stream, router]) => [stream, bound(router)]),
@@ -224,6 +250,7 @@ export class StateManager<R extends Streams = Streams>
       await manager.#join(session);
       await manager.#until(() => manager.#allKeepers((keeper) => keeper.everOpened));
       manager.#life.move('running');
+      if (resolved.rebalance === 'auto') manager.#autoBalance.start();
       return manager;
     } catch (error) {
       for (const undo of release.reverse())
@@ -286,6 +313,26 @@ export class StateManager<R extends Streams = Streams>
   async checkpoint(): Promise<void> {
     this.#expectUsable();
     await Promise.all(this.#parts.assignment.keepers().map((keeper) => keeper.checkpoint()));
+  }
+
+  /**
+   * Changes the number of worker threads while records flow: no rebalance, no loss, the order of each key kept. More:
+   * they are started and actors move there until all carry equal shares. Fewer: actors move off those that go, which then
+   * end. Resolves when it is done; of calls that overlap the last one wins, and all resolve with it. Rejects
+   * INVALID_ARGUMENT, STOPPED.
+   */
+  scale(workers: number): Promise<void> {
+    return this.#movement.scale(workers);
+  }
+
+  /**
+   * Moves the actor of one partition to a thread, 0 to the number of threads − 1. It commits, closes, opens there and goes
+   * on; commands and queries that have not started go with it. Resolves with the pause when it serves there, or, if it did
+   * not serve, when its next incarnation is on its way there. Rejects INVALID_ARGUMENT, PARTITION_NOT_OWNED (also if a
+   * rebalance takes it away meanwhile), ACTOR_FAILED, STOPPED, THREAD_DIED if the thread can't be started.
+   */
+  move(stream: keyof R & string, partition: number, thread: number): Promise<MovedPartition> {
+    return this.#movement.move(stream, partition, thread, 'asked');
   }
 
   async stats(): Promise<ManagerStats> {
@@ -471,6 +518,7 @@ export class StateManager<R extends Streams = Streams>
   async #stop(deadlineMs: number): Promise<boolean> {
     const { assignment, environment, emitter, options } = this.#parts;
     this.#life.move('stopping');
+    this.#autoBalance.stop();
     this.#changed();
     const deadline = Deadline.after(environment.clock, deadlineMs);
     const givingUp = environment.clock.setTimer(deadlineMs * STOP_SHARES.answered, () => {

@@ -3,7 +3,7 @@
  * `partition-keeper.ts`; what becomes of a partition that has failed for good is `failed-partitions.ts`.
  */
 import type { Backoff } from '../core/backoff.js';
-import { isMendable, isPartitaError } from '../core/errors.js';
+import { isPartitaError, mendability } from '../core/errors.js';
 
 export type RestartDecision =
   | { readonly kind: 'restart'; readonly delayMs: number }
@@ -20,11 +20,19 @@ export interface Ending {
   readonly innocent: boolean;
 }
 
-/** @param backoff of the partition's restarts in a row; what others did to it does not count among them */
-export function decideRestart({ error, mended, innocent }: Ending, backoff: Backoff): RestartDecision {
+/**
+ * @param repeated the ending before had the same code, and nothing was committed since
+ * @param backoff of the partition's restarts in a row; what others did to it does not count among them
+ */
+export function decideRestart(
+  { error, mended, innocent }: Ending,
+  repeated: boolean,
+  backoff: Backoff,
+): RestartDecision {
   if (isPartitaError(error, 'PARTITION_NOT_OWNED')) return { kind: 'lost' };
   if (innocent) return { kind: 'restart', delayMs: 0 };
-  if (!mended && !isMendable(error)) return { kind: 'fail' };
+  const mendable = mended || mendability(error);
+  if (mendable === false || (mendable === 'once' && repeated)) return { kind: 'fail' };
   const delayMs = backoff.next();
   return delayMs === undefined ? { kind: 'fail' } : { kind: 'restart', delayMs };
 }

@@ -4,7 +4,7 @@
  * logs. It reads only, never touches the LOCK file, and decides nothing. LevelDB's tables are looked at in
  * `level-tables.ts`.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readLogRecords } from './database-bytes.js';
 import { readManifest, type Manifest } from './database-manifest.js';
@@ -42,6 +42,24 @@ export async function findDamage(directory: string, engine: 'level' | 'rocksdb')
       return found('batches are missing from its write-ahead logs', manifest);
   }
   return found(undefined, manifest);
+}
+
+/** Whether a database has something in it, as far as its files tell: one that was only just made has no tables, and empty logs. */
+export async function holdsData(directory: string): Promise<boolean> {
+  for (const name of await listDirectory(directory)) {
+    if (/^\d+\.(?:ldb|sst)$/.test(name)) return true;
+    if (/^\d+\.log$/.test(name) && (await bytesOf(join(directory, name))) > 0) return true;
+  }
+  return false;
+}
+
+async function bytesOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return 0;
+    throw error;
+  }
 }
 
 /** Whether files of a database are left. A crash while one was made leaves exactly its first, empty manifest. */
@@ -88,7 +106,9 @@ async function listDirectory(directory: string): Promise<readonly string[]> {
   try {
     return await readdir(directory);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
+    const native = systemCode(error);
+    // A file in its place the engine itself will complain of.
+    if (native === 'ENOENT' || native === 'ENOTDIR') return [];
     throw error;
   }
 }

@@ -39,6 +39,14 @@ const DISK_FULL_TEXT =
 /** Files that a database always has; their absence is damage, not a failure of the disk. */
 const DATABASE_FILE_TEXT = /MANIFEST-\d+|\bCURRENT\b|\b\d{6,}\.(?:ldb|sst|log)\b/;
 const MISSING_TEXT = /no such file|cannot find|does not exist/i;
+/** A directory where a file of the database should be. */
+const DIRECTORY_TEXT = /EISDIR|is a directory/i;
+
+/** Held within this process, which RocksDB reports with the system's "no locks available". */
+const HELD_HERE_TEXT = /already held by process|lock hold by current process/i;
+/** What the system says when it could not even try to lock: both addons take every failure of the call for a lock. */
+const NOT_A_LOCK_TEXT =
+  /no locks available|not supported|not permitted|permission denied|input\/output error|read-only|stale file/i;
 
 /** Texts of LevelDB that mean damage and carry no code (thrown from synchronous reads, or as "invalid argument"). */
 const LEVEL_CORRUPT_TEXT = /\bcorruption\b|CURRENT file does not end with newline|checksum mismatch/i;
@@ -57,9 +65,11 @@ export function classifyRocksdbError(error: NativeError): StorageCode {
 }
 
 function classify({ code, message }: NativeError, corruptText: RegExp): StorageCode {
-  if (code === 'LEVEL_LOCKED') return 'LOCKED';
   if (code !== undefined && CLOSED_CODES.has(code)) return 'ENGINE_CLOSED';
   if (DISK_FULL_TEXT.test(message) || code === 'ENOSPC' || code === 'EDQUOT') return 'DISK_FULL';
+  if (code === 'LEVEL_LOCKED')
+    return NOT_A_LOCK_TEXT.test(message) && !HELD_HERE_TEXT.test(message) ? 'ENGINE_FAILED' : 'LOCKED';
+  if (DIRECTORY_TEXT.test(message)) return 'CORRUPT';
   if (code === 'LEVEL_CORRUPTION') return 'CORRUPT';
   if (corruptText.test(message)) return 'CORRUPT';
   if (DATABASE_FILE_TEXT.test(message) && MISSING_TEXT.test(message)) return 'CORRUPT';

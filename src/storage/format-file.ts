@@ -3,7 +3,7 @@
  * changelog. Written atomically (temporary file, fsync, rename, fsync of the directory) and only by the partition that
  * holds the database's lock. It judges nothing: what a difference means is decided in `store-partition.ts`.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, PartitaError } from '../core/errors.js';
 import type { EngineKind } from './storage-engine.js';
@@ -19,13 +19,23 @@ export interface DatabaseFormat {
   readonly changelogTopicId: string;
 }
 
+/** Of a version of Partita that this one knows nothing of but the number. */
+export interface OtherFormat {
+  readonly engine: undefined;
+  readonly formatVersion: number;
+}
+
+export type FormatFound = DatabaseFormat | OtherFormat | 'invalid' | undefined;
+
 /** `undefined`: there is none. `'invalid'`: there is one that makes no sense. */
-export async function readFormatFile(directory: string): Promise<DatabaseFormat | 'invalid' | undefined> {
+export async function readFormatFile(directory: string): Promise<FormatFound> {
   let text: string;
   try {
     text = await readFile(join(directory, FORMAT_FILE), 'utf8');
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
+    const native = systemCode(error);
+    if (native === 'ENOENT') return undefined;
+    if (native === 'EISDIR') return 'invalid';
     throw fileError('reading', directory, error);
   }
   return parseFormat(text) ?? 'invalid';
@@ -50,7 +60,7 @@ export async function writeFormatFile(directory: string, format: DatabaseFormat)
   }
 }
 
-function parseFormat(text: string): DatabaseFormat | undefined {
+function parseFormat(text: string): DatabaseFormat | OtherFormat | undefined {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
@@ -62,9 +72,22 @@ function parseFormat(text: string): DatabaseFormat | undefined {
   const { engine, formatVersion, changelogTopicId } = parsed as Partial<
     Record<keyof DatabaseFormat, unknown>
   >;
+  if (typeof formatVersion === 'number' && formatVersion !== FORMAT_VERSION)
+    return { engine: undefined, formatVersion };
   if (engine !== 'memory' && engine !== 'level' && engine !== 'rocksdb') return undefined;
   if (typeof formatVersion !== 'number' || typeof changelogTopicId !== 'string') return undefined;
   return { engine, formatVersion, changelogTopicId };
+}
+
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    const native = systemCode(error);
+    if (native === 'ENOENT' || native === 'ENOTDIR') return false;
+    throw fileError('reading', path, error);
+  }
 }
 
 async function syncDirectory(directory: string): Promise<void> {

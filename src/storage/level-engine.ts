@@ -3,6 +3,7 @@
  * libuv's. It writes chained batches only, since an array batch can be torn by a kill; after a failed write it takes no
  * more until it is opened anew, since LevelDB would append behind a torn record. It never touches a LOCK file.
  */
+import { rm } from 'node:fs/promises';
 import type { ClassicLevel, Iterator as LevelIterator } from 'classic-level';
 import { engineUnavailable } from '../core/engine-kind.js';
 import { PartitaError } from '../core/errors.js';
@@ -36,6 +37,7 @@ export class LevelEngine implements StorageEngine {
   readonly #snapshots = new Set<LevelSnapshot>();
   #writing: Promise<void> | undefined;
   #failed: PartitaError | undefined;
+  #damage: PartitaError | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(directory: string, db: Database) {
@@ -64,6 +66,10 @@ export class LevelEngine implements StorageEngine {
     } catch (error) {
       throw storageError(classifyLevelError, 'opening it', directory, error);
     }
+  }
+
+  get damage(): PartitaError | undefined {
+    return this.#damage;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -136,7 +142,9 @@ export class LevelEngine implements StorageEngine {
   }
 
   #error(doing: string, error: unknown): PartitaError {
-    return storageError(classifyLevelError, doing, this.#directory, error);
+    const failure = storageError(classifyLevelError, doing, this.#directory, error);
+    if (failure.code === 'CORRUPT') this.#damage ??= failure;
+    return failure;
   }
 
   #expectOpen(): void {
@@ -255,7 +263,14 @@ async function destroyLevel(directory: string): Promise<void> {
   try {
     await ClassicLevel.destroy(directory);
   } catch (error) {
-    throw storageError(classifyLevelError, 'destroying it', directory, error);
+    const failure = storageError(classifyLevelError, 'destroying it', directory, error);
+    if (failure.code !== 'CORRUPT') throw failure;
+    // A directory where a file should be: nobody has it open, and LevelDB removes files only.
+  }
+  try {
+    await rm(directory, { recursive: true, force: true });
+  } catch (error) {
+    throw storageError(classifyLevelError, 'removing its files', directory, error);
   }
 }
 

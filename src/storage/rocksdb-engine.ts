@@ -59,6 +59,7 @@ export class RocksdbEngine implements StorageEngine {
   readonly #batch: NativeBatch;
   readonly #snapshots = new Set<RocksdbSnapshot>();
   #failed: PartitaError | undefined;
+  #damage: PartitaError | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(directory: string, db: NativeDatabase) {
@@ -70,6 +71,10 @@ export class RocksdbEngine implements StorageEngine {
   static async open(directory: string, options: EngineOptions): Promise<RocksdbEngine> {
     const db = await openDatabase(directory, options, true);
     return new RocksdbEngine(directory, db);
+  }
+
+  get damage(): PartitaError | undefined {
+    return this.#damage;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -144,7 +149,9 @@ export class RocksdbEngine implements StorageEngine {
   }
 
   #error(doing: string, error: unknown): PartitaError {
-    return storageError(classifyRocksdbError, doing, this.#directory, error);
+    const failure = storageError(classifyRocksdbError, doing, this.#directory, error);
+    if (failure.code === 'CORRUPT') this.#damage ??= failure;
+    return failure;
   }
 
   #expectOpen(): void {

@@ -6,6 +6,7 @@
  */
 
 import type { EngineKind } from '../core/engine-kind.js';
+import type { PartitaError } from '../core/errors.js';
 export type { EngineKind };
 
 /** One change; `value: null` deletes. */
@@ -44,6 +45,8 @@ export interface EngineStats {
 
 export interface StorageEngine {
   readonly kind: EngineKind;
+  /** The damage that a read, a scan or a write has met since the opening. Absent in engines without files. */
+  readonly damage?: PartitaError | undefined;
   /** Synchronous point read; the bytes belong to the caller. ENGINE_CLOSED after close. */
   get(key: Uint8Array): Uint8Array | undefined;
   /** Synchronous: the view is of this very moment. */

@@ -6,21 +6,24 @@
  * On disk: `<directory>/partita.json` and the engine's files in `<directory>/level` or `<directory>/rocksdb`, so that no
  * engine ever meets another's files. The memory engine touches no disk at all.
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { familyPrefix, storeKey } from '../codec/keys.js';
-import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
-import { wantedNote } from '../core/names.js';
+import { leaveDamageMark, readDamageMark } from './damage-mark.js';
+import { holdsData } from './database-files.js';
 import { engineFactory } from './engines.js';
 import {
   FORMAT_VERSION,
+  exists,
   fileError,
   readFormatFile,
   writeFormatFile,
   type DatabaseFormat,
+  type FormatFound,
 } from './format-file.js';
+import { withLockPatience } from './lock-patience.js';
 import type {
   EngineFactory,
   EngineKind,
@@ -78,9 +81,7 @@ const POSITION_KEY = storeKey(META_PREFIX, Buffer.from('p'));
 const CHECKPOINT_KEY = storeKey(META_PREFIX, Buffer.from('c'));
 /** Offset and append time, each an int64. */
 const POSITION_BYTES = 16;
-
-const LOCK_RETRY_FIRST_MS = 10;
-const LOCK_RETRY_MAX_MS = 500;
+const FILE_ENGINES = ['level', 'rocksdb'] as const;
 
 export class StorePartition {
   readonly #options: OpenStorePartition;
@@ -125,6 +126,11 @@ export class StorePartition {
   /** The checkpoint record that was stored last. */
   get checkpointRecord(): Uint8Array | undefined {
     return this.#checkpointRecord;
+  }
+
+  /** The damage that a read, a scan or a write has met since the opening: nothing more of the database is to be trusted. */
+  get damage(): PartitaError | undefined {
+    return this.#engine?.damage;
   }
 
   /** Nothing of a changelog has been applied yet. */
@@ -213,6 +219,10 @@ export class StorePartition {
   async #close(): Promise<void> {
     // Whoever rebuilds hears of a failure; closing only has to wait for its end.
     await this.#rebuilding?.catch(() => undefined);
+    const { directory, rebuildOnCorruption } = this.#options;
+    const damage = this.#engine?.damage;
+    // While the lock is held. The next opening would not see it, and the next read would end that one too.
+    if (damage !== undefined && rebuildOnCorruption) await leaveDamageMark(directory, damage.message);
     await this.#engine?.close();
   }
 
@@ -224,11 +234,31 @@ export class StorePartition {
       return;
     }
     const found = await readFormatFile(directory);
+    if (found === 'invalid' || (found === undefined && (await holdsData(join(directory, kind))))) {
+      const what = found === undefined ? 'is lost' : 'makes no sense';
+      this.#damaged(`The partita.json of the database in ${directory} ${what}.`);
+      return;
+    }
     this.#mismatch = this.#compare(found);
     if (this.#mismatch !== undefined && this.#mismatch.kind !== 'topicId') return;
+    if (await this.#isMarkedDamaged()) return;
     await this.#openEngine(kind);
     if (this.#engine === undefined) return;
-    await this.#settleFormat(found === 'invalid' ? undefined : found);
+    await this.#settleFormat(found);
+  }
+
+  async #isMarkedDamaged(): Promise<boolean> {
+    const { directory } = this.#options;
+    const damage = await readDamageMark(directory);
+    if (damage === undefined) return false;
+    this.#damaged(`The database in ${directory} was found damaged while it was open: ${damage}`);
+    return true;
+  }
+
+  #damaged(message: string): void {
+    const { directory, rebuildOnCorruption } = this.#options;
+    if (!rebuildOnCorruption) throw new PartitaError('CORRUPT', message, { details: { directory } });
+    this.#reset({ kind: 'corrupt', message });
   }
 
   /** Opens the engine's files and reads the position; damage becomes the mismatch. */
@@ -250,15 +280,14 @@ export class StorePartition {
   }
 
   /** The format file of a database that is open: written if it is missing, and now is the first that could be. */
-  async #settleFormat(found: DatabaseFormat | undefined): Promise<void> {
+  async #settleFormat(found: Exclude<FormatFound, 'invalid'>): Promise<void> {
     const { directory, changelogTopicId } = this.#options;
     if (found === undefined && !this.empty) {
-      this.#mismatch = { kind: 'format', message: `The database in ${directory} has lost its partita.json.` };
       await this.#engine?.close();
-      this.#reset(this.#mismatch);
+      this.#damaged(`The database in ${directory} has lost its partita.json.`);
       return;
     }
-    const learned = found?.changelogTopicId === '' && changelogTopicId !== '';
+    const learned = found?.engine !== undefined && found.changelogTopicId === '' && changelogTopicId !== '';
     if (found === undefined || learned) await this.#closeIfFails(writeFormatFile(directory, this.#format()));
   }
 
@@ -271,12 +300,10 @@ export class StorePartition {
     }
   }
 
-  #compare(found: DatabaseFormat | 'invalid' | undefined): PartitionMismatch | undefined {
+  #compare(found: Exclude<FormatFound, 'invalid'>): PartitionMismatch | undefined {
     const { directory, engine, changelogTopicId } = this.#options;
     if (found === undefined) return undefined;
-    if (found === 'invalid')
-      return { kind: 'format', message: `The partita.json in ${directory} makes no sense.` };
-    if (found.formatVersion !== FORMAT_VERSION)
+    if (found.engine === undefined)
       return {
         kind: 'format',
         message: `The database in ${directory} has format ${found.formatVersion}; this version knows format ${FORMAT_VERSION}.`,
@@ -308,11 +335,25 @@ export class StorePartition {
   async #destroy(): Promise<void> {
     const { directory, engine } = this.#options;
     if (engine === 'memory') return this.#factory(engine).destroy(directory);
-    const found = await readFormatFile(directory);
-    const kinds = new Set<EngineKind>([engine]);
-    if (found !== undefined && found !== 'invalid') kinds.add(found.engine);
-    for (const kind of kinds) if (kind !== 'memory') await this.#factory(kind).destroy(join(directory, kind));
-    await rm(directory, { recursive: true, force: true });
+    // Whatever partita.json says, if it says anything: no engine's files go while somebody has them open.
+    for (const kind of FILE_ENGINES) await this.#destroyEngine(kind);
+    try {
+      await rm(directory, { recursive: true, force: true });
+    } catch (error) {
+      throw fileError('removing', directory, error);
+    }
+  }
+
+  async #destroyEngine(kind: EngineKind): Promise<void> {
+    const { directory, engine } = this.#options;
+    const files = join(directory, kind);
+    if (!(await exists(files))) return;
+    try {
+      await this.#factory(kind).destroy(files);
+    } catch (error) {
+      // Another engine that can't be loaded here any more: its files are of no use, and nobody here has them open.
+      if (kind === engine || !isPartitaError(error, 'ENGINE_UNAVAILABLE')) throw error;
+    }
   }
 
   #factory(kind: EngineKind): EngineFactory {
@@ -379,52 +420,6 @@ export class StorePartition {
       `A key of the reserved family ${META_FAMILY} was to be written in ${this.#options.directory}.`,
     );
   }
-}
-
-/** Tries until it is done or fails otherwise than by a lock; meanwhile `<directory>.wanted` says that somebody waits. */
-async function withLockPatience(options: OpenStorePartition, step: () => Promise<void>): Promise<void> {
-  const { clock, directory, openBudgetMs, signal } = options;
-  const backoff = new Backoff({
-    firstMs: LOCK_RETRY_FIRST_MS,
-    maxMs: LOCK_RETRY_MAX_MS,
-    // The budget ends the waiting; the jitter may halve delays.
-    attemptsMax: 32 + Math.ceil((2 * openBudgetMs) / LOCK_RETRY_MAX_MS),
-  });
-  const deadline = clock.monotonic() + openBudgetMs;
-  const note = wantedNote(directory);
-  let noted = false;
-  try {
-    for (;;) {
-      if (signal?.aborted === true) throw openAborted(directory);
-      try {
-        await step();
-        return;
-      } catch (error) {
-        const delay = backoff.next();
-        const remaining = deadline - clock.monotonic();
-        if (!isPartitaError(error, 'LOCKED') || delay === undefined || remaining <= 0) throw error;
-        // Anew each time: whoever gives way, or finds an old one, takes it away.
-        noted = (await leaveNote(note)) || noted;
-        await clock.sleep(Math.min(delay, remaining), signal);
-      }
-    }
-  } finally {
-    if (noted) await rm(note, { force: true });
-  }
-}
-
-/** The note is a courtesy: where it can't be written, the wait goes on without it. */
-async function leaveNote(path: string): Promise<boolean> {
-  try {
-    await writeFile(path, `${String(process.pid)}\n`);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function openAborted(directory: string): PartitaError {
-  return new PartitaError('CALL_ABORTED', `Opening the database in ${directory} was ended by its caller.`);
 }
 
 function isMetaKey(key: Uint8Array): boolean {

@@ -12,6 +12,7 @@ import type {
   UplinkMethods,
   WireEvent,
 } from './host-methods.js';
+import { preloadEngine } from './preload-engine.js';
 import type { ActorCommit, ActorEvent, ActorUplink, OutputSpec } from './protocol.js';
 import { encodeError } from './wire-error.js';
 import type {
@@ -36,6 +37,10 @@ export function serveHost(task: HostTask, makeHost: (log: SendLog) => ThreadHost
       ready: () => threadId,
       create: (actor, spec) => {
         host.create(actor, spec, new PortUplink(actor, up));
+      },
+      prepare: async ({ processorUrl, engine }) => {
+        await host.prepare(processorUrl);
+        if (engine !== undefined) await preloadEngine(engine);
       },
       open: (actor) => host.api(actor).open(),
       recover: (actor) => host.api(actor).recover(),

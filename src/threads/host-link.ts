@@ -7,7 +7,7 @@ import { PartitaError } from '../core/errors.js';
 import { ActorHandle } from './actor-handle.js';
 import { Caller, serve, transferring } from './calls.js';
 import type { HostMethods, HostTask, LogLevel, UplinkMethods, WireEvent } from './host-methods.js';
-import type { ActorApi, ActorEvent, ActorSpec, ActorUplink } from './protocol.js';
+import type { ActorApi, ActorEvent, ActorSpec, ActorUplink, PlaceNeeds } from './protocol.js';
 import { decodeError } from './wire-error.js';
 
 export type ReceiveLog = (
@@ -54,6 +54,10 @@ export class HostLink {
       throw error;
     }
     return new ActorHandle(actor, this.#host, () => this.#uplinks.delete(actor));
+  }
+
+  prepare(needs: PlaceNeeds): Promise<void> {
+    return this.#host.call('prepare', needs);
   }
 
   drain(): Promise<void> {

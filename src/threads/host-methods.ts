@@ -26,6 +26,7 @@ import type {
   OpenedActor,
   OutputSpec,
   ParkedActor,
+  PlaceNeeds,
   QueryCall,
   RecoveredActor,
   ResumedActor,
@@ -48,6 +49,8 @@ export interface HostTask {
 /** All actors of a thread, as `actor/actor-host.ts` offers them. */
 export interface ThreadHost {
   create(actor: number, spec: ActorSpec, uplink: ActorUplink): void;
+  /** Imports a processor that an actor will need. */
+  prepare(processorUrl: string): Promise<void>;
   api(actor: number): ActorApi;
   remove(actor: number): void;
 }
@@ -55,6 +58,8 @@ export interface ThreadHost {
 export interface HostMethods {
   /** Resolves to the thread's id once it serves. */
   ready(): number;
+  /** Loads the processor's and the engine's code before an actor comes. */
+  prepare(needs: PlaceNeeds): Promise<void>;
   create(actor: number, spec: ActorSpec): void;
   open(actor: number): Promise<OpenedActor>;
   recover(actor: number): Promise<RecoveredActor>;

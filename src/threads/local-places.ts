@@ -18,14 +18,16 @@ interface Resident {
 }
 
 export class LocalPlaces implements ActorPlaces {
-  readonly size: number;
   readonly #make: MakeActor;
   readonly #residents: Set<Resident>[];
 
   constructor(size: number, make: MakeActor) {
-    this.size = size;
     this.#make = make;
     this.#residents = Array.from({ length: size }, () => new Set());
+  }
+
+  get size(): number {
+    return this.#residents.length;
   }
 
   async create(place: number, spec: ActorSpec, uplink: ActorUplink): Promise<PlacedActor> {
@@ -45,7 +47,26 @@ export class LocalPlaces implements ActorPlaces {
     return { api, died: death };
   }
 
+  /** Everything is here already. */
+  async prepare(place: number): Promise<void> {
+    this.#at(place);
+  }
+
+  async resize(size: number): Promise<void> {
+    while (this.size < size) this.#residents.push(new Set());
+    for (let place = this.size - 1; place >= size; place--) {
+      await this.end(place, 'there are fewer places now');
+      this.#residents.length = place;
+    }
+  }
+
+  /** They share one event loop: nothing can be told apart. */
+  utilisations(): readonly undefined[] {
+    return this.#residents.map(() => undefined);
+  }
+
   async end(place: number, reason: string): Promise<void> {
+    if (this.#residents[place] === undefined) return;
     const residents = [...this.#at(place)];
     this.#at(place).clear();
     await Promise.all(residents.map((resident) => resident.abandon()));
@@ -65,8 +86,11 @@ export class LocalPlaces implements ActorPlaces {
 
   #at(place: number): Set<Resident> {
     const residents = this.#residents[place];
+    // As a thread's death, since that is what an actor meets that was on its way there when the place went.
     if (residents === undefined)
-      throw new PartitaError('INVALID_ARGUMENT', `There is no place ${place}; there are ${this.size}.`);
+      throw new PartitaError('THREAD_DIED', `There is no place ${place}; there are ${this.size}.`, {
+        details: { place },
+      });
     return residents;
   }
 }

@@ -109,12 +109,19 @@ export interface ActorSpec {
 }
 
 /**
- * What `ActorSpec.progress` holds. Int32 slots: `startedCommand`, `heartbeat`, and the input (by its index in
+ * What `ActorSpec.progress` holds. Int32 slots: `startedCommand`, and the input (by its index in
  * `ActorSpec.inputs`) of the record that the actor is in, −1 for another call of the user's. Float64 slot `call`: 0 while the
  * actor is in none of the user's calls; otherwise the record's offset + 1 (1 for another call), negative while the call's
  * promise is waited for, so that other actors of the thread may run.
  */
-export const PROGRESS = { startedCommand: 0, heartbeat: 1, input: 2, call: 2, bytes: 32 } as const;
+export const PROGRESS = { startedCommand: 0, input: 1, call: 1, bytes: 16 } as const;
+
+/** What an actor needs of its place, whichever partition it is of. */
+export interface PlaceNeeds {
+  readonly processorUrl: string;
+  /** `undefined` for a stream without a database. */
+  readonly engine: EngineKind | undefined;
+}
 
 /** What `open` found. */
 export interface OpenedActor {

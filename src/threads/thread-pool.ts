@@ -3,6 +3,7 @@
  * Owns each thread's life from start to exit; a thread that dies is replaced by the next `create` at its place. It knows
  * actors only as what a thread hosts; who restarts them is the manager's business.
  */
+import type { EventLoopUtilization } from 'node:perf_hooks';
 import type { Worker } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import type { Clock } from '../core/clock.js';
@@ -15,7 +16,7 @@ import type { Logger } from '../core/logger.js';
 import { Watchdog } from '../core/watchdog.js';
 import type { ActorPlaces, PlacedActor } from './actor-places.js';
 import { HostLink } from './host-link.js';
-import type { ActorSpec, ActorUplink } from './protocol.js';
+import type { ActorSpec, ActorUplink, PlaceNeeds } from './protocol.js';
 import { ThreadPulse } from './pulse.js';
 
 export interface ThreadPoolOptions {
@@ -35,11 +36,14 @@ const ENTRY = new URL('../../workers/actor-host.js', import.meta.url).href;
 /** A killed thread's exit is waited for, so that its databases are free; after this long it counts as gone. */
 const EXIT_BUDGET_MS = 5_000;
 
+/** More are never asked for. */
+const THREADS_MAX = 256;
+
 /** What a record leaves behind is dead at once: a quarter of Node's default costs no rate, and saves 40 MB with two threads. */
 const YOUNG_GENERATION_MB = 12;
 
 export class ThreadPool implements ActorPlaces {
-  readonly size: number;
+  #size: number;
   readonly #options: ThreadPoolOptions;
   readonly #piscina: Piscina;
   readonly #threads: (HostThread | undefined)[];
@@ -47,7 +51,7 @@ export class ThreadPool implements ActorPlaces {
   #closing: Promise<void> | undefined;
 
   private constructor(options: ThreadPoolOptions, piscina: Piscina) {
-    this.size = options.threads;
+    this.#size = options.threads;
     this.#options = options;
     this.#piscina = piscina;
     this.#threads = Array.from({ length: options.threads }, () => undefined);
@@ -69,7 +73,8 @@ export class ThreadPool implements ActorPlaces {
     const piscina = new Piscina({
       filename: options.entry ?? ENTRY,
       minThreads: 0,
-      maxThreads: options.threads,
+      // How many there are is decided here, thread by thread.
+      maxThreads: THREADS_MAX,
       idleTimeout: 0,
       concurrentTasksPerWorker: 1,
       atomics: 'disabled',
@@ -80,6 +85,27 @@ export class ThreadPool implements ActorPlaces {
       },
     });
     return new ThreadPool(options, piscina);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  async prepare(place: number, needs: PlaceNeeds): Promise<void> {
+    const thread = this.#threadAt(place);
+    await thread.ready;
+    await thread.link.prepare(needs);
+  }
+
+  async resize(size: number, options: { readonly budgetMs: number }): Promise<void> {
+    this.#size = size;
+    while (this.#threads.length < size) this.#threads.push(undefined);
+    await this.#endInOrder(this.#threads.slice(size), options.budgetMs, 'there are fewer threads now');
+    this.#threads.length = size;
+  }
+
+  utilisations(): readonly (number | undefined)[] {
+    return this.#threads.slice(0, this.#size).map((thread) => thread?.utilisation());
   }
 
   async create(place: number, spec: ActorSpec, uplink: ActorUplink): Promise<PlacedActor> {
@@ -115,21 +141,30 @@ export class ThreadPool implements ActorPlaces {
   }
 
   async #close(budgetMs: number): Promise<void> {
+    await this.#endInOrder(this.#threads, budgetMs, 'the pool closed');
+    await this.#piscina.destroy();
+  }
+
+  /** Drained within the budget, then by force. */
+  async #endInOrder(
+    threads: readonly (HostThread | undefined)[],
+    budgetMs: number,
+    why: string,
+  ): Promise<void> {
     const deadline = Deadline.after(this.#options.clock, budgetMs);
     await Promise.all(
-      this.#threads.map(async (thread) => {
+      threads.map(async (thread) => {
         if (thread === undefined) return;
         thread.drain();
         try {
           await deadline.race(thread.gone, `Thread ${thread.place}`);
         } catch {
           // Out of time: by force, as the contract says.
-          thread.kill('the pool closed');
+          thread.kill(why);
           await thread.gone;
         }
       }),
     );
-    await this.#piscina.destroy();
   }
 
   /** Asked at every look of the watchdog; the threads, which look after their actors, learn it too. */
@@ -140,9 +175,12 @@ export class ThreadPool implements ActorPlaces {
   }
 
   #threadAt(place: number): HostThread {
-    if (!(place in this.#threads))
-      throw new PartitaError('INVALID_ARGUMENT', `There is no thread ${place}; there are ${this.size}.`);
     if (this.#closing !== undefined) throw new PartitaError('STOPPED', 'The threads are closed.');
+    // As a thread's death, since that is what an actor meets that was on its way there when the place went.
+    if (!(place >= 0 && place < this.#size))
+      throw new PartitaError('THREAD_DIED', `There is no thread ${place}; there are ${this.#size}.`, {
+        details: { thread: place },
+      });
     const existing = this.#threads[place];
     if (existing?.alive === true) return existing;
     const thread = new HostThread(place, this.#piscina, this.#options, this.#watchdog);
@@ -167,6 +205,9 @@ class HostThread {
   readonly #pulse = new ThreadPulse();
   #exit: Promise<void> = Promise.resolve();
   #killed: string | undefined;
+  #worker: Worker | undefined;
+  /** What its event loop had done when it was last looked at. */
+  #loop: EventLoopUtilization | undefined;
 
   constructor(place: number, piscina: Piscina, options: ThreadPoolOptions, watchdog: Watchdog) {
     this.place = place;
@@ -211,6 +252,14 @@ class HostThread {
     this.#pulse.isDebugged = isDebugged;
   }
 
+  /** How much of the time its event loop was busy since the last call, 0 to 1; `undefined` while it has not begun. */
+  utilisation(): number | undefined {
+    if (this.#worker === undefined || !this.alive) return undefined;
+    const before = this.#loop;
+    this.#loop = this.#worker.performance.eventLoopUtilization();
+    return this.#worker.performance.eventLoopUtilization(this.#loop, before).utilization;
+  }
+
   /** Asks it to end; what it still hosts is abandoned. */
   drain(): void {
     if (!this.alive) return;
@@ -232,6 +281,7 @@ class HostThread {
   async #becomeReady(piscina: Piscina): Promise<void> {
     const id = await this.link.ready();
     const worker = (piscina.threads as readonly Worker[]).find((thread) => thread.threadId === id);
+    this.#worker = worker;
     if (worker !== undefined)
       this.#exit = new Promise((resolve) =>
         worker.once('exit', () => {

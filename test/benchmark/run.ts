@@ -11,6 +11,7 @@ import type { EngineKind } from '../../src/index.js';
 import { benchCrossing } from './crossing.js';
 import { benchManyWindows } from './many-windows.js';
 import { benchRecovery, benchRestart } from './recovery.js';
+import { benchMoves } from './moves.js';
 import { adopt, median, printTable, report } from './report.js';
 import { benchW1, runW1 } from './w1.js';
 import { benchTtlOfW1, benchWindows } from './windows.js';
@@ -24,6 +25,7 @@ const { positionals, values } = parseArgs({
     guarantee: { type: 'string', default: 'exactly-once' },
     engine: { type: 'string' },
     windows: { type: 'string' },
+    moves: { type: 'string' },
     pairs: { type: 'string', default: '7' },
   },
 });
@@ -57,6 +59,9 @@ switch (positionals[0]) {
   case 'restart':
     await benchRestart(number(values.keys, 1_000_000));
     break;
+  case 'moves':
+    await benchMoves(number(values.keys, 1_000_000), number(values.moves, 100));
+    break;
   case 'windows':
     await benchWindows(number(values.records, 1_000_000), number(values.workers, 1));
     break;
@@ -87,6 +92,8 @@ async function all(): Promise<void> {
   await child(self, ['recovery']);
   await child(self, ['guarantees']);
   await child(self, ['restart']);
+  await child(self, ['moves', '--keys', '1000']);
+  await child(self, ['moves', '--keys', '1000000']);
   await child(self, ['windows']);
   await child(self, ['ttl-of-w1']);
   await child(self, ['many-windows']);

@@ -118,6 +118,23 @@ test('a handler that takes its time, but less than the watchdog gives it, is lef
   assert.equal(restarts, 0, 'idle is not stuck either');
 });
 
+test('a handler that settles after its actor was given up changes nothing any more', async () => {
+  const topics = await DeadlyTopics.create(desk.log, 1);
+  await topics.fill(5);
+  await topics.deed(0, 'late');
+  await topics.fill(5);
+  const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
+  const ends: string[][] = [];
+  manager.on('restarting', ({ error }) => ends.push(codesOf(error)));
+  await until('the records', () => topics.settled());
+  // It has gone on by then.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await topics.fill(5);
+  await until('the records after', () => topics.settled());
+  await topics.assertEqual(manager);
+  assert.deepEqual(ends, [['ACTOR_STUCK']]);
+});
+
 test('with the watchdog off a handler that never settles is waited for', async () => {
   const topics = await DeadlyTopics.create(desk.log, 1);
   await topics.deed(0, 'hang');

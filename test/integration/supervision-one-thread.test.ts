@@ -3,6 +3,9 @@
  * record, in no time and the same way each time.
  */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { embeddedLog, isPartitaError, type EmbeddedLog } from '../../src/index.js';
 import type { ManagerOptions } from '../../src/manager/options.js';
@@ -13,23 +16,26 @@ import { seededRandom } from '../support/seeded-random.js';
 
 let world: OneThread;
 let log: EmbeddedLog;
+let stateDir: string;
 let topics: DeadlyTopics;
 let manager: DeadlyManager | undefined;
 
 beforeEach(async () => {
   world = new OneThread(seededRandom(1));
   log = await embeddedLog({ clock: world.clock });
+  stateDir = await mkdtemp(join(tmpdir(), 'partita-one-thread-'));
   topics = await DeadlyTopics.create(log, 2);
 });
 
 afterEach(async () => {
   await world.drive(manager?.stop() ?? Promise.resolve());
   await log.close();
+  await rm(stateDir, { recursive: true, force: true });
 });
 
 async function start(options: Partial<ManagerOptions> = {}): Promise<DeadlyManager> {
   const streams = deadlyStream('dead-letter');
-  const all = { group: 'g', log, stateDir: '/nowhere', workers: 1, ...options, streams };
+  const all = { group: 'g', log, stateDir, workers: 1, ...options, streams };
   manager = await world.drive(StateManager.startIn(all, world.environment));
   await world.drive(manager.ready());
   return manager;
@@ -42,7 +48,7 @@ async function settled(partitions?: readonly number[]): Promise<void> {
   }
 }
 
-test('a handler that never settles is noticed after half a minute, each time, and its record is given up after three', async () => {
+test('a handler that never settles is noticed after half a minute, each time, not before, and its record is given up after three', async () => {
   await topics.fill(4);
   await topics.deed(1, 'hang');
   await topics.fill(4);
@@ -54,20 +60,48 @@ test('a handler that never settles is noticed after half a minute, each time, an
     assert.deepEqual([error.details['topic'], error.details['offset']], ['events', 4]);
     stuckAt.push(world.clock.monotonic());
   });
-  const startedAt = world.clock.monotonic();
   await settled([0]);
   assert.equal(stuckAt.length, 0);
   await settled();
   assert.equal(stuckAt.length, 3);
-  for (const [i, at] of stuckAt.entries()) {
-    const after = at - (stuckAt[i - 1] ?? startedAt);
-    assert.ok(after >= 30_000 && after < 36_000, `${after} ms`);
-  }
+  // Opening a database is real work, during which this clock runs on: there is no telling how far.
+  const between = stuckAt.slice(1).map((at, i) => at - stuckAt[i]!);
+  assert.ok(
+    between.every((time) => time >= 30_000),
+    between.join(),
+  );
   assert.deepEqual(await topics.outputs(), topics.expected().outputs);
   assert.deepEqual(
     (await topics.deadLetters()).map(({ code }) => code),
     ['POISON_RECORD'],
   );
+});
+
+test('what lies before a suspect record is committed on the way to it, by few checkpoints, and not lost to the next death', async () => {
+  await topics.fill(200, 0);
+  await topics.deed(0, 'hang');
+  const running = await start({ checkpoint: { intervalMs: 3_600_000 } });
+  /** Outputs that are committed, and checkpoints that were taken, at each death. */
+  const atDeath: (readonly [number, number])[] = [];
+  let checkpoints = 0;
+  let read: Promise<unknown> = Promise.resolve();
+  running
+    .on('checkpoint', ({ reason }) => {
+      if (reason === 'suspect') checkpoints++;
+    })
+    .on('restarting', () => {
+      const taken = checkpoints;
+      read = topics.outputs().then(([outputs]) => atDeath.push([outputs!.length, taken]));
+    });
+  for (let step = 0; atDeath.length < 2; step++) {
+    assert.ok(step < 1_000, 'it did not die twice');
+    await world.drive(world.clock.sleep(1_000));
+    await read;
+  }
+  const [first, second] = atDeath;
+  assert.deepEqual(first, [0, 0]);
+  assert.equal(second![0], 200);
+  assert.ok(second![1] > 1 && second![1] <= 10, `${second![1]} checkpoints`);
 });
 
 test('a thread that dies three times while one of its partitions waits in the same record gives up that record', async () => {

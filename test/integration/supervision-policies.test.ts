@@ -194,3 +194,16 @@ test('a start under leaveGroup that finds a partition which can not be opened re
     },
   );
 });
+
+test('an output whose limit is lowered costs one restart: the limit is read again, and nothing is lost', async () => {
+  const manager = await desk.start(deadlyStream('fail'), { checkpoint: { intervalMs: 300 } });
+  await manager.ready();
+  const errors: unknown[] = [];
+  manager.on('restarting', ({ error }) => errors.push(error));
+  await topics.fill(20);
+  await desk.log.alterTopic('totals', { 'max.message.bytes': '200' });
+  await until('all of them', () => topics.settled());
+  assert.ok(errors.length >= 1 && errors.length <= 3, `${errors.length} restarts of three partitions`);
+  for (const error of errors) assert.ok(isPartitaError(error, 'COMMIT_REJECTED'), String(error));
+  await topics.assertEqual(manager);
+});

@@ -60,7 +60,7 @@ export class DeadlyTopics {
     const totals = new Map<string, number>();
     const outputs = Array.from({ length: this.partitions }, (): [string, number][] => []);
     for (const { partition, key, event } of this.#sent) {
-      if (event.deed !== undefined && event.deed !== 'slow') continue;
+      if (event.deed !== undefined && event.deed !== 'slow' && event.deed !== 'late') continue;
       if (partitions?.includes(partition) === false) continue;
       const total = (totals.get(key) ?? 0) + event.n;
       totals.set(key, total);

@@ -1,6 +1,6 @@
 /** One job of the threaded oracle tests: a manager over the oracle's processor, started, crashed and started again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { EngineKind, LogFactory, StateManager } from '../../src/index.js';
+import type { EngineKind, LogFactory, ManagerOptions, StateManager } from '../../src/index.js';
 import { processorAt, StateManager as Manager } from '../../src/index.js';
 import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
 import type { Dump } from '../fixtures/oracle.js';
@@ -18,6 +18,7 @@ export interface JobOptions {
   readonly cacheMb: number;
   /** What stands before the names of its topics and is its group's name; none on a log of its own. */
   readonly of?: string;
+  readonly more?: Partial<Omit<ManagerOptions, 'streams' | 'log'>>;
 }
 
 /** A log as the tests beside the runtime use it: topics by the names that they have in the processor. */
@@ -47,6 +48,7 @@ export function startJob(options: JobOptions, environment?: ManagerEnvironment):
     checkpoint: { intervalMs: options.intervalMs },
     memory: { cacheMb: options.cacheMb },
     restarts: { max: 50, firstMs: 5, maxMs: 50 },
+    ...options.more,
     streams: {
       oracle: processorAt<typeof oracle>(
         new URL(

@@ -130,6 +130,24 @@ for (const [outcome, decide] of [
     await assert.rejects(command, code('ACTOR_RESTARTED', outcome));
   });
 
+test('a command whose last commit is under way when the partition is lost is told what became of it', async () => {
+  const held = calls();
+  const actor = new HeldActor();
+  held.attach(actor.api, actor.progress);
+  const [applied, inDoubt, undone, waiting] = [1, 2, 3, 4].map(() => held.command(add, bounds));
+  await settle();
+  const seqs = actor.commands.map(({ call }) => call.seq);
+  actor.started(seqs[2]!);
+  held.reject(() => new PartitaError('PARTITION_NOT_OWNED', 'gone'));
+  held.committed([{ seq: seqs[0]!, result: 'done' }]);
+  assert.equal(await applied, 'done');
+  held.settle(new Set([seqs[1]!]));
+  await assert.rejects(inDoubt!, code('ACTOR_RESTARTED', 'unknown'));
+  await assert.rejects(undone!, code('ACTOR_RESTARTED', 'notApplied'));
+  await assert.rejects(waiting!, code('PARTITION_NOT_OWNED'));
+  assert.equal(held.pending, 0);
+});
+
 test('a call that nobody serves in time says that its actor is still recovering', async () => {
   const clock = new ManualClock();
   const held = calls(clock);
@@ -166,6 +184,20 @@ test('a partition that went to another member rejects what waits and what comes,
   void held.command(add, bounds);
   await settle();
   assert.equal(actor.commands.length, 1);
+});
+
+test('a command that was sent when the partition was lost, and may still start, waits for the end of its actor', async () => {
+  const held = calls();
+  const actor = new HeldActor();
+  held.attach(actor.api, actor.progress);
+  const command = held.command(add, bounds);
+  await settle();
+  held.reject(() => new PartitaError('PARTITION_NOT_OWNED', 'gone'));
+  // The actor takes it up before it hears that it is to close, and its commit is not fenced yet.
+  actor.started(1);
+  held.committed([{ seq: 1, result: 7 }]);
+  held.settle(new Set());
+  assert.equal(await command, 7);
 });
 
 // ── router ───────────────────────────────────────────────────────────────────────────────────────────────────────────

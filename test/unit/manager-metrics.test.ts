@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Emitter } from '../../src/core/emitter.js';
+import { PartitaError } from '../../src/core/errors.js';
 import { MemoryMetrics, noMetrics } from '../../src/core/metrics.js';
 import type { ManagerEvents } from '../../src/manager/events.js';
 import { recordMetrics } from '../../src/manager/metrics-recorder.js';
@@ -21,9 +22,10 @@ function emitAll(events: Emitter<ManagerEvents>): void {
   events.emit('resumed', { ...at, how: 'unchanged', parkedMs: 12 });
   events.emit('skipped', { ...at, topic, offset: 4, error: new Error('bad') });
   events.emit('restarting', { ...at, error: new Error('oh'), delayMs: 1 });
+  events.emit('partitionFailed', { ...at, error: new PartitaError('ACTOR_FAILED', 'down') });
 }
 
-test('checkpoints, recoveries, parkings, skips and restarts add up per partition', () => {
+test('checkpoints, recoveries, parkings, skips, restarts and failures add up per partition', () => {
   const events = new Emitter<ManagerEvents>();
   const metrics = new MemoryMetrics();
   recordMetrics(events, metrics);
@@ -37,6 +39,7 @@ test('checkpoints, recoveries, parkings, skips and restarts add up per partition
   assert.deepEqual(metrics.summary('partita_parked_ms', labels), { count: 1, sum: 12, min: 12, max: 12 });
   assert.equal(metrics.value('partita_skipped_records_total', labels), 1);
   assert.equal(metrics.value('partita_restarts_total', labels), 1);
+  assert.equal(metrics.value('partita_partition_failures_total', labels), 1);
   assert.equal(metrics.value('partita_restored_records_total', labels), 40);
   assert.equal(metrics.summary('partita_recovery_ms', labels)?.max, 7);
 });

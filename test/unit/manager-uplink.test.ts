@@ -119,3 +119,49 @@ test('commits that are held until a check reach the log after it came out well, 
   assert.equal((await uplink.commit(request)).kind, 'fenced');
   assert.equal(commits, 1);
 });
+
+for (const [name, answers, inits, askedAtLeast] of [
+  ['yes: it is taken', ['yes'], 1, 1],
+  ['no: nothing is written, the partition is lost at once', ['no'], 0, 1],
+  ['nothing, and then yes: it waits and is taken', ['unknown', 'unknown', 'yes'], 1, 3],
+  ['nothing for a session: nothing is written, the partition is lost', ['unknown'], 0, 3],
+] as const)
+  test(`before every init the group is asked who owns the partition; it says ${name}`, async () => {
+    const clock = new ManualClock();
+    let asked = 0;
+    let done = 0;
+    const lost: string[] = [];
+    const producer = { init: () => Promise.resolve(done++), close: () => Promise.resolve() };
+    const spec = { id: { stream: 's', partition: 0 }, group: 'g', inputs: [{ topic: 'in' }] };
+    const uplink = new PartitionUplink(spec as unknown as ActorSpec, {
+      log: { producer: () => producer } as unknown as LogClient,
+      session: {
+        owns: () => Promise.resolve(answers[Math.min(asked++, answers.length - 1)]),
+      } as unknown as GroupSession,
+      outputs: () => ({}) as OutputProducer,
+      clock,
+      transactionTimeoutMs: 100,
+      sessionTimeoutMs: 1_000,
+      inherited: undefined,
+      listener: {
+        onCommitted: () => undefined,
+        onEvent: () => undefined,
+        onDecided: () => undefined,
+        onNotOwned: ({ code }) => lost.push(code),
+      },
+    });
+    const init = uplink.init();
+    init.catch(() => undefined);
+    for (let i = 0; i < 10; i++) await clock.advanceAsync(200);
+    if (inits === 1) await init;
+    else await assert.rejects(init, /PARTITION_NOT_OWNED|not this member's|did not say/);
+    assert.equal(done, inits);
+    assert.ok(asked >= askedAtLeast, `asked ${asked} times`);
+    assert.deepEqual(lost, inits === 1 ? [] : ['PARTITION_NOT_OWNED']);
+    // And so before the next one.
+    if (inits === 1) {
+      const before = asked;
+      await uplink.init();
+      assert.equal(asked, before + 1);
+    }
+  });

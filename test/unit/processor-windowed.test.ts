@@ -1,6 +1,6 @@
 /** Definitions of windowed stores that can't be run are refused where they are made, and changed ones where they are opened. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -21,6 +21,7 @@ import {
   windowed,
   type Window,
 } from '../../src/index.js';
+import { LevelEngine } from '../../src/storage/level-engine.js';
 import { ActorHarness, CHANGELOG } from '../support/actor-harness.js';
 
 const invalid = { code: 'INVALID_PROCESSOR' };
@@ -96,7 +97,7 @@ test('handlers of windows that are not there, and outputs that are not, are refu
   assert.throws(() => define({ stores: { w: undefined } }), invalid);
 });
 
-test('another definition over existing windows is refused, and leaves the changelog untouched', async (t) => {
+test('another definition over existing windows is refused, and leaves changelog and files untouched', async (t) => {
   const definition = (window: Window, more: object = {}) =>
     defineProcessor({
       inputs: { in: topic({ key: string(), value: json<number>() }) },
@@ -113,6 +114,11 @@ test('another definition over existing windows is refused, and leaves the change
         stores.w.add(key, value);
       },
     }).definition;
+  const reused = defineProcessor({
+    inputs: { in: topic({ key: string(), value: json<number>() }) },
+    stores: { w: keyValue({ key: string(), value: json<number>() }) },
+    process: () => undefined,
+  }).definition;
   const directory = await mkdtemp(join(tmpdir(), 'partita-changed-'));
   t.after(() => rm(directory, { recursive: true, force: true }));
   const first = definition(tumbling(10));
@@ -125,20 +131,46 @@ test('another definition over existing windows is refused, and leaves the change
   await harness.log.produce('in', [{ key: 'a', value: '1', timestamp: 5 }]);
   await harness.feed('in');
   await harness.actor.close({ commit: true, budgetMs: 1_000 });
+  // Once more: how far the changelog was read moves over the end of the last transaction.
+  await harness.boot();
+  await harness.actor.close({ commit: true, budgetMs: 1_000 });
   const before = await harness.read(CHANGELOG);
   assert.ok(before.length > 1);
+  const files = await filesAndRows(directory);
+  assert.ok(files.length > 3, files.join(', '));
   for (const changed of [
     definition(tumbling(20)),
     definition(hopping(10, 5)),
     definition(tumbling(10), { graceMs: 1 }),
     definition(tumbling(10), { closing: 'key' }),
     definition(tumbling(10), { aggregate: (of: { count(): unknown }) => ({ m: of.count() }) }),
+    reused,
   ]) {
     harness.definition = changed;
     await assert.rejects(harness.boot(), { code: 'STORE_INCOMPATIBLE' });
+    assert.deepEqual(await filesAndRows(directory), files);
   }
   assert.deepEqual(await harness.read(CHANGELOG), before);
   // The database too: nothing has to be restored. What is emitted, and when, is no part of the state.
   harness.definition = definition(tumbling(10), { emission: 'updates', trigger: { count: 3 } });
   assert.equal((await harness.boot()).restoredRecords, 0);
 });
+
+/**
+ * Everything that a database holds: our own files byte by byte, and each row. LevelDB writes its logs and manifest anew
+ * whenever it is opened, so its own files say nothing.
+ */
+async function filesAndRows(directory: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const { name, parentPath } of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    const path = join(parentPath, name);
+    if (name === 'CURRENT') {
+      const engine = await LevelEngine.open(parentPath, { blockCacheBytes: 0, writeBufferBytes: 1 << 20 });
+      const scan = engine.snapshot().scan({ gte: new Uint8Array() });
+      for (let page = await scan.next(); page.length > 0; page = await scan.next())
+        for (const row of page) found.push(row.map((bytes) => Buffer.from(bytes).toString('hex')).join('='));
+      await engine.close();
+    } else if (name.endsWith('.json')) found.push(`${name}: ${await readFile(path, 'utf8')}`);
+  }
+  return found.sort();
+}

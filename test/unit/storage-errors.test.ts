@@ -15,6 +15,13 @@ type Row = readonly [code: string | undefined, message: string, meaning: string]
 const BOTH: readonly Row[] = [
   ['LEVEL_LOCKED', 'IO error: lock /d/LOCK: Resource temporarily unavailable', 'LOCKED'],
   ['LEVEL_LOCKED', 'IO error: lock /d/LOCK: already held by process', 'LOCKED'],
+  // Both addons take every failure of the system's call for a lock.
+  ['LEVEL_LOCKED', 'IO error: lock /d/LOCK: No locks available', 'ENGINE_FAILED'],
+  ['LEVEL_LOCKED', 'IO error: lock /d/LOCK: Operation not supported', 'ENGINE_FAILED'],
+  ['LEVEL_LOCKED', 'IO error: lock /d/LOCK: Permission denied', 'ENGINE_FAILED'],
+  ['LEVEL_LOCKED', 'IO error: lock /d/LOCK: No space left on device', 'DISK_FULL'],
+  ['LEVEL_IO_ERROR', 'IO error: /d/LOCK: Is a directory', 'CORRUPT'],
+  ['EISDIR', 'EISDIR: illegal operation on a directory, read', 'CORRUPT'],
   ['LEVEL_IO_ERROR', 'IO error: /d/LOCK: Permission denied', 'ENGINE_FAILED'],
   ['LEVEL_IO_ERROR', 'IO error: /d/LOCK: No space left on device', 'DISK_FULL'],
   ['LEVEL_IO_ERROR', 'IO error: /d/000005.log: No space left on device', 'DISK_FULL'],
@@ -41,7 +48,7 @@ const LEVEL: readonly Row[] = [
 const ROCKSDB: readonly Row[] = [
   [
     'LEVEL_LOCKED',
-    'IO error: lock hold by current process, acquire time 1 acquiring thread 2: /d/LOCK',
+    'IO error: lock hold by current process, acquire time 1 acquiring thread 2: /d/LOCK: No locks available',
     'LOCKED',
   ],
   ['LEVEL_LOCKED', 'IO error: While lock file: /d/LOCK: Resource temporarily unavailable', 'LOCKED'],

@@ -200,17 +200,22 @@ describe('a database that can not be used as it is', () => {
       const file = join(path, 'partita.json');
       const good = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
       assert.deepEqual(good, { engine: 'level', formatVersion: 1, changelogTopicId: 'topic-1' });
-      for (const content of [
-        JSON.stringify({ ...good, formatVersion: 2 }),
-        '{}',
-        'null',
-        '{"engine":',
-        undefined,
-      ]) {
+      for (const [content, kind] of [
+        [JSON.stringify({ ...good, formatVersion: 2 }), 'format'],
+        ['{"formatVersion":17,"engine":"of tomorrow","shards":3}', 'format'],
+        ['{}', 'corrupt'],
+        ['null', 'corrupt'],
+        ['{"engine":', 'corrupt'],
+        [undefined, 'corrupt'],
+      ] as const) {
         if (content === undefined) await rm(file);
         else await writeFile(file, content);
+        const files = await filesOf(path);
         const partition = await open(path);
-        assert.equal(partition.mismatch?.kind, 'format', content);
+        assert.equal(partition.mismatch?.kind, kind, content);
+        if (kind === 'corrupt')
+          await assert.rejects(open(path, { rebuildOnCorruption: false }), hasCode('CORRUPT'));
+        assert.deepEqual(await filesOf(path), files, 'not a byte is another');
         assert.deepEqual([partition.offset, partition.empty], [-1, true]);
         await partition.close();
       }
@@ -289,6 +294,42 @@ describe('a database that can not be used as it is', () => {
       assert.equal(partition.mismatch, undefined);
       await partition.close();
       assert.equal(await exists(join(path, 'partita.json')), true);
+    }));
+});
+
+describe('damage that is found while a database is open', () => {
+  const damagedAtReads = (kind: EngineKind): EngineFactory => ({
+    ...engineFactory(kind),
+    open: async (path, options) => {
+      const engine = await engineFactory(kind).open(path, options);
+      const damage = new PartitaError('CORRUPT', 'a block did not fit its checksum');
+      return Object.defineProperty(engine, 'damage', { get: () => damage });
+    },
+  });
+
+  it('has the next opening report it, also in another process, until it is rebuilt', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'p');
+      await written(path);
+      await (await open(path, { factoryOf: damagedAtReads })).close();
+      await assert.rejects(open(path, { rebuildOnCorruption: false }), hasCode('CORRUPT'));
+      const partition = await open(path);
+      assert.equal(partition.mismatch?.kind, 'corrupt');
+      assert.match(partition.mismatch.message, /a block did not fit its checksum/);
+      await partition.rebuild();
+      assert.deepEqual([partition.mismatch, partition.empty], [undefined, true]);
+      await partition.close();
+      const again = await open(path);
+      assert.equal(again.mismatch, undefined);
+      await again.close();
+    }));
+
+  it('leaves no mark where the database may not be rebuilt', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'p');
+      await written(path);
+      await (await open(path, { factoryOf: damagedAtReads, rebuildOnCorruption: false })).close();
+      assert.deepEqual((await readdir(path)).sort(), ['level', 'partita.json']);
     }));
 });
 
@@ -392,6 +433,16 @@ describe('a write that fails', () => {
       await partition.close();
     }));
 });
+
+/** Every file's bytes, by its name. */
+async function filesOf(path: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {
+    const name = join(entry.parentPath, entry.name);
+    files[name] = entry.isFile() ? (await readFile(name)).toString('latin1') : 'directory';
+  }
+  return files;
+}
 
 async function waitFor(condition: () => Promise<boolean>): Promise<void> {
   for (let i = 0; i < 500; i++) {

@@ -1,5 +1,6 @@
 /** The thread pool with fake actors: calls, transfers, errors across threads, and every way a thread can die. */
 import assert from 'node:assert/strict';
+import inspector from 'node:inspector';
 import { afterEach, test } from 'node:test';
 import { systemClock } from '../../src/core/clock.js';
 import { isPartitaError } from '../../src/core/errors.js';
@@ -203,6 +204,20 @@ test('a thread whose event loop is blocked is ended, says so, and takes no other
   await assert.rejects(blocked.api.command(command('block')), /its event loop was blocked for 600 ms/);
   assert.ok(isPartitaError(await blocked.died, 'THREAD_DIED'));
   assert.deepEqual(await other.api.command(command('echo')), { name: 'echo', key: 'k', args: [], bytes: 0 });
+});
+
+test('while a debugger may be attached a blocked thread is left alone', async () => {
+  const threads = await pool(1, 300);
+  const { api, died } = await threads.create(0, spec(), uplink());
+  inspector.open(0, '127.0.0.1');
+  let ended = false;
+  void died.then(() => (ended = true));
+  const blocked = api.command(command('block'));
+  blocked.catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  assert.equal(ended, false);
+  inspector.close();
+  await assert.rejects(blocked, /its event loop was blocked/);
 });
 
 test('a thread that waits for whatever it may be is not blocked', async () => {

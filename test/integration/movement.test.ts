@@ -1,0 +1,237 @@
+/**
+ * Actors that move between threads while records, commands and queries flow, against a plain loop: `scale` up and down, a
+ * hundred moves at random, under both guarantees, with threads that die in the middle; and what a move refuses.
+ */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isPartitaError, type ManagerOptions, type StateManager } from '../../src/index.js';
+import { code, ManagerDesk } from '../support/manager-desk.js';
+import { MovingLoad, PARTITIONS, streams } from '../support/moving-load.js';
+import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+
+type Manager = StateManager<typeof streams>;
+
+let desk: ManagerDesk;
+let random: SeededRandom;
+let load: MovingLoad;
+
+beforeEach(async () => {
+  desk = await ManagerDesk.open();
+  random = seededRandom(1);
+  load = new MovingLoad(desk.log, random);
+  await load.begin();
+});
+
+afterEach(() => desk.close());
+
+async function started(options: Partial<ManagerOptions<typeof streams>> = {}): Promise<Manager> {
+  const manager = await desk.start<typeof streams>(streams, options);
+  await manager.ready();
+  return manager;
+}
+
+/** Records and calls, again and again, until told to stop; rejects with the first thing that goes wrong. */
+function flow(manager: Manager): { stop(): Promise<void> } {
+  const state = { over: false };
+  const running = Promise.all([
+    (async () => {
+      while (!state.over) {
+        await load.produce();
+        await sleep(5);
+      }
+    })(),
+    (async () => {
+      while (!state.over) {
+        await load.call(manager);
+        await sleep(2);
+      }
+    })(),
+  ]);
+  running.catch(() => undefined);
+  return {
+    stop: async () => {
+      state.over = true;
+      await running;
+    },
+  };
+}
+
+async function done(manager: Manager): Promise<void> {
+  const until = performance.now() + 30_000;
+  while (!(await load.isDone(manager))) {
+    assert.ok(performance.now() < until, 'not everything was processed within 30 s');
+    await sleep(20);
+  }
+  await manager.checkpoint();
+}
+
+async function shares(manager: Manager): Promise<number[]> {
+  const { threads, partitions } = await manager.stats();
+  const counts = threads.map(() => 0);
+  for (const { place } of partitions) counts[place!]!++;
+  return counts;
+}
+
+for (const guarantee of ['exactly-once', 'at-least-once'] as const)
+  test(`threads come and go, actors move a hundred times, and nothing is lost, doubled or out of order (${guarantee})`, async () => {
+    const manager = await started({ guarantee, mailbox: { bytesMax: 32 * 1024 } });
+    const generations: unknown[] = [];
+    manager
+      .on('assigned', (event) => generations.push(event))
+      .on('revoked', (event) => generations.push(event));
+    const flowing = flow(manager);
+    await manager.scale(4);
+    assert.equal((await manager.stats()).threads.length, 4);
+    const most = await shares(manager);
+    assert.ok(Math.max(...most) - Math.min(...most) <= 1, most.join());
+    const outcomes = new Set<string>();
+    const names = Object.keys(streams) as (keyof typeof streams)[];
+    for (let i = 0; i < 100; i++) {
+      const { how, pauseMs, to } = await manager.move(
+        random.pick(names),
+        random.below(PARTITIONS),
+        random.below(4),
+      );
+      outcomes.add(how);
+      assert.ok(pauseMs >= 0 && to < 4);
+    }
+    assert.deepEqual([...outcomes].sort(), ['committed', 'stayed']);
+    await manager.scale(2);
+    assert.deepEqual(await shares(manager), [9, 9]);
+    assert.deepEqual(
+      (await manager.stats()).threads.map(({ state, actors }) => ({ state, actors })),
+      [
+        { state: 'ready', actors: 9 },
+        { state: 'ready', actors: 9 },
+      ],
+    );
+    await flowing.stop();
+    await done(manager);
+    assert.deepEqual(generations, []);
+    assert.deepEqual(load.refused, []);
+    assert.ok(load.records > 0 && load.commands > 0 && load.queries > 0);
+    await load.verify(manager, guarantee);
+    await manager.stop();
+  });
+
+test('threads die while actors move to and from them, and what was acknowledged counts once', async () => {
+  const manager = await started({ workers: 3, restarts: { max: 50, firstMs: 5, maxMs: 20 } });
+  const flowing = flow(manager);
+  for (let i = 0; i < 20; i++) {
+    const moves = Array.from({ length: 3 }, () =>
+      manager.move('moved', random.below(PARTITIONS), random.below(3)).catch(code('THREAD_DIED')),
+    );
+    const killed = manager.streams.moved
+      .command('die', { partition: random.below(PARTITIONS), ack: 'processed' })
+      .catch(code('ACTOR_RESTARTED'));
+    await Promise.all([...moves, killed]);
+  }
+  await flowing.stop();
+  await done(manager);
+  await load.verify(manager, 'exactly-once');
+});
+
+test('commands and queries that wait behind a long one travel with their actor; the long one is committed by the move', async () => {
+  const manager = await started({ workers: 2 });
+  const { moved } = manager.streams;
+  const from = (await manager.stats()).partitions.find(
+    ({ stream, partition }) => stream === 'moved' && partition === 0,
+  );
+  const slow = moved.command('slow', { partition: 0, args: [200] });
+  const waiting = Array.from({ length: 5 }, (_, i) =>
+    moved.command('apply', { partition: 0, args: [`w${i}`] }),
+  );
+  const asked = moved.queryAll('applied', {});
+  const move = await manager.move('moved', 0, 1 - from!.place!);
+  assert.equal(move.how, 'committed');
+  assert.equal(move.from, from!.place);
+  assert.equal(await slow, 'slow');
+  assert.deepEqual(await Promise.all(waiting), [1, 1, 1, 1, 1]);
+  assert.equal((await asked).size, PARTITIONS);
+});
+
+test('a move tells how long it was away, and everybody who listens', async () => {
+  const manager = await started({ workers: 2 });
+  const heard: unknown[] = [];
+  manager.on('moved', (event) => heard.push(event));
+  const { place } = (await manager.stats()).partitions.find(({ stream }) => stream === 'copied')!;
+  const to = 1 - place!;
+  const { pauseMs, ...moved } = await manager.move('copied', 0, to);
+  assert.deepEqual(moved, { from: place, to, how: 'committed' });
+  assert.deepEqual(heard, [
+    { stream: 'copied', partition: 0, from: place, to, how: 'committed', pauseMs, why: 'asked' },
+  ]);
+  assert.deepEqual(await manager.move('copied', 0, to), { from: to, to, how: 'stayed', pauseMs: 0 });
+  assert.equal(heard.length, 1);
+});
+
+test('a move to nowhere, or of nothing, is refused, and so is a number of threads that is none', async () => {
+  const manager = await started();
+  await assert.rejects(manager.move('moved', 0, 1), code('INVALID_ARGUMENT'));
+  await assert.rejects(manager.move('moved', 0, 0.5), code('INVALID_ARGUMENT'));
+  await assert.rejects(manager.move('moved', PARTITIONS, 0), code('INVALID_ARGUMENT'));
+  await assert.rejects(manager.move('nobody' as 'moved', 0, 0), code('INVALID_ARGUMENT'));
+  for (const workers of [0, 1.5, 257]) await assert.rejects(manager.scale(workers), code('INVALID_ARGUMENT'));
+  await manager.stop();
+  await assert.rejects(manager.move('moved', 0, 0), code('STOPPED'));
+  await assert.rejects(manager.scale(2), code('STOPPED'));
+});
+
+test('of scalings that overlap the last one wins', async () => {
+  const manager = await started();
+  await Promise.all([3, 1, 4, 2].map((workers) => manager.scale(workers)));
+  assert.equal((await manager.stats()).threads.length, 2);
+  assert.deepEqual(await shares(manager), [9, 9]);
+});
+
+test('a partition that another member has is not moved, and a rebalance amid moves and scalings wins', async () => {
+  const manager = await started({ workers: 2, parkMs: 100 });
+  const flowing = flow(manager);
+  const scaling = manager.scale(3);
+  const other = await desk.start(streams, { instanceId: 'other' });
+  const moves = await Promise.allSettled(
+    Array.from({ length: PARTITIONS }, (_, partition) => manager.move('moved', partition, partition % 2)),
+  );
+  for (const move of moves)
+    assert.ok(
+      move.status === 'fulfilled' || isPartitaError(move.reason, 'PARTITION_NOT_OWNED'),
+      JSON.stringify(move),
+    );
+  await scaling;
+  await other.ready();
+  const foreign = (await other.stats()).partitions[0]!;
+  const stream = foreign.stream as keyof typeof streams;
+  await assert.rejects(manager.move(stream, foreign.partition, 0), code('PARTITION_NOT_OWNED'));
+  // Calls go to one member only, so that some are told of the other.
+  await flowing.stop().catch(code('PARTITION_NOT_OWNED'));
+  await other.stop();
+  await manager.ready();
+  await manager.scale(1);
+  assert.deepEqual(await shares(manager), [18]);
+  await done(manager);
+  await load.verify(manager, 'exactly-once');
+});
+
+for (const [name, meanwhile] of [
+  ['moves', (manager: Manager) => [0, 1, 2, 3].map((n) => manager.move('moved', n, n % 3))],
+  ['scaling up', (manager: Manager) => [manager.scale(5)]],
+  ['scaling down', (manager: Manager) => [manager.scale(1)]],
+] as const)
+  test(`a manager that is stopped amid ${name} commits, leaves nothing behind, and says so to who waits`, async () => {
+    const manager = await started({ workers: 3 });
+    await load.produce();
+    const pending: Promise<unknown>[] = meanwhile(manager);
+    const settled = Promise.allSettled(pending);
+    await sleep(random.below(30));
+    const stopped = new Promise<{ readonly committed: boolean }>((resolve) =>
+      manager.once('stopped', resolve),
+    );
+    await manager.stop();
+    assert.equal((await stopped).committed, true);
+    for (const each of await settled)
+      assert.ok(each.status === 'fulfilled' || isPartitaError(each.reason, 'STOPPED'), JSON.stringify(each));
+    const again = await started();
+    await done(again);
+    await load.verify(again, 'exactly-once');
+  });
