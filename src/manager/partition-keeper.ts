@@ -148,6 +148,8 @@ export class PartitionKeeper {
   #resuming: Promise<void> = Promise.resolve();
   #close: CloseOptions = { commit: false, budgetMs: DISCARD_BUDGET_MS };
   /** What a failure drops is told by the failure, not when the partition is given back. */
+  #stopOutcome: ClosedActor['outcome'] = 'committed';
+  /** Of the last incarnation that served. */
   #outcome: ClosedActor['outcome'] = 'committed';
 
   /**
@@ -289,7 +291,7 @@ export class PartitionKeeper {
       await this.#run?.close(options);
     }
     await this.done;
-    return this.#outcome;
+    return this.#stopOutcome;
   }
 
   /**
@@ -361,6 +363,7 @@ export class PartitionKeeper {
       const outcome = await run.close(this.stopped ? this.#close : discard);
       // One that never served has processed nothing: what its predecessor left holds.
       if (run.served) this.#outcome = outcome;
+      if (run.served && this.stopped) this.#stopOutcome = outcome;
       this.#inherited = run.inDoubt;
       return this.#judge(run, ending);
     } catch (error) {
