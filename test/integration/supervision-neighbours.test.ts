@@ -90,8 +90,6 @@ test('one partition blocks for ever, one is out of memory, one exits: the others
 
 test('a partition on the thread of one that blocks it again and again gets on in between', async () => {
   const topics = await DeadlyTopics.create(desk.log, 2);
-  await topics.deed(1, 'block');
-  await topics.fill(20, 0);
   const manager = await desk.start(deadlyStream('fail'), { workers: 1, checkpoint: { intervalMs: 500 } });
   let deaths = 0;
   let failed = false;
@@ -100,6 +98,8 @@ test('a partition on the thread of one that blocks it again and again gets on in
       if (partition === 1) deaths++;
     })
     .on('partitionFailed', () => (failed = true));
+  await topics.deed(1, 'block');
+  await topics.fill(20, 0);
   await until('the other one', () => topics.settled([0]));
   assert.ok(deaths <= 1 && !failed, `${deaths} deaths`);
   await until('the end of the one that blocks', () => failed);

@@ -33,11 +33,23 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'a fenced producer may still commit',
-    missed: true,
-    file: 'log/embedded/transaction-coordinator.js',
-    from: 'if (row?.producerId === holder.producerId && row.epoch === holder.epoch)',
-    to: 'if (row?.producerId === holder.producerId)',
+    name: 'what is committed is read before the fence',
+    file: 'actor/state-recovery.js',
+    from: `await uplink.init();
+        this.#checkStopped();
+        if (partition === undefined)
+            return this.#stateless();
+        const bounds = await this.#settledChangelog();
+        const committed = await uplink.committed();
+        await this.#replayAll(`,
+    to: `if (partition === undefined) {
+            await uplink.init();
+            return this.#stateless();
+        }
+        const bounds = await uplink.changelogBounds();
+        const committed = await uplink.committed();
+        await uplink.init();
+        await this.#replayAll(`,
   },
   {
     name: 'a dirty entry is evicted',
@@ -46,15 +58,13 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'if (!entry.used) {',
   },
   {
-    name: 'a parked actor resumes unread',
-    missed: true,
-    file: 'actor/state-recovery.js',
-    from: 'if (isUntouched(localOf(partition), bounds)) {',
-    to: 'if (positions !== undefined) return undefined;\n        if (isUntouched(localOf(partition), bounds)) {',
+    name: 'a parked actor resumes unread, whoever was between',
+    file: 'manager/parking.js',
+    from: 'now.generation === before.generation + 1',
+    to: 'now.generation > before.generation',
   },
   {
     name: 'replay begins one record late',
-    missed: true,
     file: 'changelog/recovery-decision.js',
     from: 'const next = local.offset + 1;',
     to: 'const next = local.offset + 3;',
