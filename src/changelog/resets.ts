@@ -49,11 +49,7 @@ export function settledResets(wanted: WantedResets, acted: Acted): Acted {
 
 /** As `settledResets`, and the move of the offsets is answered. */
 export function settledMove(wanted: WantedResets, acted: Acted): Acted {
-  return remember(wanted, acted, [
-    ...stateEntries(wanted),
-    ...storeEntries(wanted),
-    ...movedEntries(wanted),
-  ]);
+  return remember(wanted, acted, [...stateEntries(wanted), ...storeEntries(wanted), ...movedEntries(wanted)]);
 }
 
 /** What is remembered when no reset of the whole state is due: also stores that were not there to be reset. */
