@@ -373,7 +373,7 @@ export class StateRecovery {
       case 'offsetsMoved':
         throw new PartitaError(
           'OFFSETS_MOVED',
-          `The offsets of ${this.#where} were moved: ${decision.why}. Choose by onOffsetsMoved.`,
+          `The offsets of ${this.#where} were moved: ${decision.why}. ${this.#wayOutOfMove()}`,
           {
             details,
           },
@@ -390,6 +390,13 @@ export class StateRecovery {
           `The offsets of ${this.#where} are stale: ${decision.why}.`,
         );
     }
+  }
+
+  #wayOutOfMove(): string {
+    const { onOffsetsMoved, resets } = this.#options.spec.options;
+    return onOffsetsMoved === 'resetState'
+      ? `The resetId ${JSON.stringify(resets.moved)} has acted already: give a new one.`
+      : 'Choose by onOffsetsMoved.';
   }
 
   #recovered(

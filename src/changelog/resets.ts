@@ -5,7 +5,10 @@
  */
 import type { CheckpointRecord } from './checkpoint-record.js';
 
-/** So many are remembered, the latest ones: the record goes with every checkpoint. */
+/**
+ * So many are remembered, the latest ones: the record goes with every checkpoint. Those that the options still name are
+ * never forgotten, however many there are: each would act once more.
+ */
 const REMEMBERED_MAX = 64;
 
 /** What the options name, for one stream. */
@@ -41,27 +44,38 @@ export function pendingStores(
 
 /** What is remembered once nothing is left to reset: by an empty state, and after a reset of all of it. */
 export function settledResets(wanted: WantedResets, acted: Acted): Acted {
-  const { state, stores } = wanted;
-  return remember(acted, [
-    ...(state === undefined ? [] : [stateEntry(state.id)]),
-    ...(stores === undefined ? [] : stores.names.map((name) => storeEntry(stores.id, name))),
-  ]);
+  return remember(wanted, acted, [...stateEntries(wanted), ...storeEntries(wanted)]);
 }
 
 /** As `settledResets`, and the move of the offsets is answered. */
 export function settledMove(wanted: WantedResets, acted: Acted): Acted {
-  const settled = settledResets(wanted, acted);
-  return wanted.moved === undefined ? settled : remember(settled, [movedEntry(wanted.moved)]);
+  return remember(wanted, acted, [...stateEntries(wanted), ...storeEntries(wanted), ...movedEntries(wanted)]);
 }
 
 /** What is remembered when no reset of the whole state is due: also stores that were not there to be reset. */
 export function settledStores(wanted: WantedResets, acted: Acted): Acted {
-  return settledResets({ ...wanted, state: undefined }, acted);
+  return remember(wanted, acted, storeEntries(wanted));
 }
 
-function remember(acted: Acted, added: Acted): Acted {
+function remember(wanted: WantedResets, acted: Acted, added: Acted): Acted {
   const fresh = added.filter((entry) => !acted.includes(entry));
-  return fresh.length === 0 ? acted : [...acted, ...fresh].slice(-REMEMBERED_MAX);
+  if (fresh.length === 0) return acted;
+  const all = [...acted, ...fresh];
+  const named = [...stateEntries(wanted), ...storeEntries(wanted), ...movedEntries(wanted)];
+  let surplus = all.length - REMEMBERED_MAX;
+  return all.filter((entry) => named.includes(entry) || surplus-- <= 0);
+}
+
+function movedEntries({ moved }: WantedResets): Acted {
+  return moved === undefined ? [] : [movedEntry(moved)];
+}
+
+function stateEntries({ state }: WantedResets): Acted {
+  return state === undefined ? [] : [stateEntry(state.id)];
+}
+
+function storeEntries({ stores }: WantedResets): Acted {
+  return stores === undefined ? [] : stores.names.map((name) => storeEntry(stores.id, name));
 }
 
 function movedEntry(id: string): string {

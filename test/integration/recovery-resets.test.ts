@@ -94,8 +94,31 @@ for (const engine of ['memory', 'level'] as const)
       assert.deepEqual((await run(moved)).state, after);
       assert.deepEqual(await elsewhere({ engine }), after);
       await log.setOffset('g', INPUT, 0);
-      await refused(run({ ...moved, restarts: { max: 0 } }), 'OFFSETS_MOVED');
+      await refused(
+        run({ ...moved, restarts: { max: 0 } }),
+        'OFFSETS_MOVED',
+        /"back to 1" has acted already: give a new one/,
+      );
       assert.deepEqual((await run({ ...moved, resetId: 'back to 0' })).state, { a: [4, 2], b: [2, 1] });
+    });
+
+    it('resets nothing by a new id alone, when nobody has moved the group', async () => {
+      await log.produce('amounts', [amount('a', 1)]);
+      await run({ engine });
+      const moved = { engine, onOffsetsMoved: 'resetState' } as const;
+      for (const resetId of ['one', 'another']) {
+        const { state, warnings } = await run({ ...moved, resetId });
+        assert.deepEqual(state, { a: [1, 1] });
+        assert.deepEqual(warnings, []);
+      }
+      assert.equal((await committed())?.metadata.split(':')[0], '0', 'the incarnation has not risen');
+      await log.setOffset('g', INPUT, 0);
+      await run({ ...moved, resetId: 'another' });
+      assert.equal(
+        (await committed())?.metadata.split(':')[0],
+        '1',
+        'an id that was only named is not used up',
+      );
     });
 
     it('resets one store whose declaration has changed, and leaves the others and the positions', async () => {
@@ -149,6 +172,14 @@ describe('a changelog that is gone while the database is there', () => {
     await log.compact(CHANGELOG);
     await rm(desk.managers.stateDir, { recursive: true });
     assert.deepEqual((await run(options)).state, whole);
+  });
+
+  it('is not made good by an empty disk: the state is missing, and nothing was written', async () => {
+    const empty = { ...restore, restarts: { max: 0 } };
+    await refused(elsewhere(empty), 'STATE_MISSING');
+    assert.equal((await log.bounds(CHANGELOG))[0]!.end, 0);
+    assert.equal((await committed())?.offset, many.length);
+    assert.deepEqual((await run(restore)).state, whole, 'whoever has the files still can');
   });
 
   for (const fate of ['lost', 'never', 'torn'] as const)

@@ -52,8 +52,8 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
   }
 }
 
-/** The manager fails, and the first cause of that has this code. */
-export async function refused(started: Promise<unknown>, code: ErrorCode): Promise<void> {
+/** The manager fails, and the first cause of that has this code, and this in its message. */
+export async function refused(started: Promise<unknown>, code: ErrorCode, says = /./): Promise<void> {
   const error = await started.then(
     () => assert.fail(`${code} was expected`),
     (reason: unknown) => reason,
@@ -61,6 +61,7 @@ export async function refused(started: Promise<unknown>, code: ErrorCode): Promi
   let first = error as Error;
   while (first.cause instanceof Error) first = first.cause;
   assert.ok(isPartitaError(first, code), String(first));
+  assert.match(first.message, says);
 }
 
 export class LedgerDesk {

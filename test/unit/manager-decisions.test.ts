@@ -168,6 +168,9 @@ for (const [name, broken, path] of [
   ['something that is no processor', { streams: { s: { url: 'x' } } }, 'streams.s.url'],
   ['no streams', { streams: {} }, 'streams'],
   ['another guarantee', { guarantee: 'maybe' }, 'guarantee'],
+  ['a reset where offsets were moved, without its id', { onOffsetsMoved: 'resetState' }, 'resetId'],
+  ['a reset of a stream that is not there', { reset: { id: 'r', streams: ['t'] } }, 'reset.streams'],
+  ['a reset of its stores', { resetStores: { id: 'r', stores: { t: ['x'] } } }, 'resetStores.stores'],
 ] as const)
   test(`${name} is refused at start, and named`, async () => {
     const options = { ...valid, ...broken } as unknown as ManagerOptions;
