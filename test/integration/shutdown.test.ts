@@ -14,8 +14,8 @@ import { OneThread } from '../support/one-thread.js';
 import { seededRandom } from '../support/seeded-random.js';
 
 const PARTITIONS = 3;
-/** Past its deadline a stop gives what is left so long to release itself. */
-const GRACE_MS = 1_500;
+/** Past its deadline a stop gives what is left two steps of a second to release itself, and a moment for the rest. */
+const GRACE_MS = 3_500;
 const SESSION_MS = 14_000;
 const SETTLE_STEPS_MAX = 2_000;
 
