@@ -11,6 +11,7 @@ import { Deadline } from '../core/deadline.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle } from '../core/lifecycles.js';
+import { unlessAborted } from '../core/unless-aborted.js';
 import { Watchdog } from '../core/watchdog.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import type { EventClock, StateStore } from '../state/state-store.js';
@@ -803,18 +804,4 @@ export class PartitionActor implements ActorApi {
 
 function yieldToEventLoop(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** The promise's result, or a rejection with the signal's reason as soon as it is aborted. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      reject(signal.reason as Error);
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    void promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }

@@ -17,6 +17,7 @@ import type {
   TopicPartition,
 } from '../core/log-types.js';
 import { transactionalId } from '../core/names.js';
+import { unlessAborted } from '../core/unless-aborted.js';
 import type { GroupSession, LogClient, OutputProducer, TransactionalProducer } from '../log/log-client.js';
 import type { ActorCommit, ActorEvent, ActorSpec, ActorUplink, OutputSpec } from '../threads/protocol.js';
 
@@ -260,22 +261,5 @@ export class PartitionUplink implements ActorUplink {
     const producer = this.#producer;
     this.#producer = undefined;
     await producer?.close();
-  }
-}
-
-/** The promise's outcome, or the signal's reason as soon as it is aborted. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  let onAbort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => {
-      reject(signal.reason as Error);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }

@@ -9,6 +9,7 @@ import { RecordBatchWriter } from '../codec/record-batch-writer.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
 import { describeError, PartitaError } from '../core/errors.js';
+import { unlessAborted } from '../core/unless-aborted.js';
 import type { LogBatch } from '../core/log-types.js';
 import type { OutputProducer } from '../log/log-client.js';
 import type { Topic } from '../processor/declarations.js';
@@ -178,7 +179,7 @@ export class StreamRouter {
     // Its place is taken until the log has answered, also after the caller was told that it takes too long.
     const sent = this.#produce({ topic, partition, bytes: writer.seal()! });
     const [appended] = await Deadline.after(this.#environment.clock, bounds.timeoutMs).race(
-      unlessAborted(sent, bounds.signal),
+      unlessAborted(sent, bounds.signal, sendAborted),
       `A send to ${topic}-${partition}`,
     );
     return { partition, offset: appended!.baseOffset };
@@ -255,23 +256,6 @@ function encode(serde: Serde<any>, value: unknown, what: string): Uint8Array | n
   }
   if (bytes instanceof Uint8Array) return bytes;
   throw new PartitaError('SERDE_FAILED', `The serde of ${what} gave no bytes.`);
-}
-
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  let onAbort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => {
-      reject(sendAborted(signal));
-    };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 function sendAborted(signal: AbortSignal | undefined): PartitaError {
