@@ -1,14 +1,13 @@
 /**
- * Owns the oracle's topics on real brokers: made and filled by stock kafkajs, read by confluent-kafka, so that nothing of
- * ours stands between the runtime and the plain loop. It never starts a broker.
+ * Owns the topics of one test on real brokers: made and filled by stock kafkajs, read by confluent-kafka, so that nothing
+ * of ours stands between the runtime and the plain loop. It never starts a broker.
  */
 import { Kafka, logLevel, type Admin, type Producer } from 'kafkajs';
 import { topicOf } from '../fixtures/oracle.js';
-import type { OracleLog } from './oracle-job.js';
-import type { RawRecord } from './oracle-model.js';
 import { otherRead } from './other-client.js';
+import type { RecordToSend, TopicRecord, TopicsLog } from './topics-log.js';
 
-export class KafkaOracleLog implements OracleLog {
+export class KafkaTopicsLog implements TopicsLog {
   readonly #brokers: readonly string[];
   readonly #of: string;
   readonly #admin: Admin;
@@ -22,9 +21,9 @@ export class KafkaOracleLog implements OracleLog {
   }
 
   /** @param of what stands before the names of the topics */
-  static async connect(brokers: readonly string[], of: string): Promise<KafkaOracleLog> {
+  static async connect(brokers: readonly string[], of: string): Promise<KafkaTopicsLog> {
     const client = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING });
-    const log = new KafkaOracleLog(
+    const log = new KafkaTopicsLog(
       brokers,
       of,
       client.admin(),
@@ -40,14 +39,14 @@ export class KafkaOracleLog implements OracleLog {
     await this.#admin.createTopics({ waitForLeaders: true, topics });
   }
 
-  async produce(
-    topic: string,
-    records: readonly { readonly key: string; readonly value: string }[],
-  ): Promise<void> {
-    await this.#producer.send({ topic: topicOf(this.#of, topic), messages: [...records] });
+  async produce(topic: string, records: readonly RecordToSend[]): Promise<void> {
+    const messages = records.map(({ timestamp, ...record }) =>
+      timestamp === undefined ? record : { ...record, timestamp: String(timestamp) },
+    );
+    await this.#producer.send({ topic: topicOf(this.#of, topic), messages });
   }
 
-  async *read(topic: string): AsyncGenerator<RawRecord> {
+  async *read(topic: string): AsyncGenerator<TopicRecord> {
     yield* await otherRead(this.#brokers, topicOf(this.#of, topic));
   }
 
