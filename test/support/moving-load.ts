@@ -28,6 +28,7 @@ export function movingStreams(of = '') {
 
 export const streams = movingStreams();
 export type MovingManager = StateManager<typeof streams>;
+export type MovingStream = keyof typeof streams;
 
 export class MovingLoad {
   readonly #log: TopicsLog;
