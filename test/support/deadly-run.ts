@@ -37,6 +37,7 @@ export class DeadlyTopics {
   readonly partitions: number;
   readonly #log: TopicsLog;
   readonly #sent: SentRecord[] = [];
+  readonly #added = new Map<string, number>();
 
   private constructor(log: TopicsLog, partitions: number) {
     this.#log = log;
@@ -75,6 +76,11 @@ export class DeadlyTopics {
     return { partition, key: keyOf(partition, this.partitions, key), event };
   }
 
+  /** A command has added to a key that no record has. */
+  added(key: string, n: number): void {
+    this.#added.set(key, (this.#added.get(key) ?? 0) + n);
+  }
+
   /** What the plain loop comes to: totals by key, and the outputs of each partition in order. */
   expected(partitions?: readonly number[]) {
     const totals = new Map<string, number>();
@@ -85,6 +91,10 @@ export class DeadlyTopics {
       const total = (totals.get(key) ?? 0) + event.n;
       totals.set(key, total);
       outputs[partition]!.push([key, total]);
+    }
+    for (const [key, n] of this.#added) {
+      const partition = partitionForKey(Buffer.from(key), this.partitions);
+      if (partitions?.includes(partition) !== false) totals.set(key, n);
     }
     return { totals: [...totals].sort(byKey), outputs };
   }

@@ -2,10 +2,14 @@
  * Owns the topics of one test on real brokers: made and filled by stock kafkajs, read by confluent-kafka, so that nothing
  * of ours stands between the runtime and the plain loop. It never starts a broker.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Kafka, logLevel, type Admin, type Producer } from 'kafkajs';
 import { topicOf } from '../fixtures/oracle.js';
 import { otherRead } from './other-client.js';
 import type { RecordToSend, TopicRecord, TopicsLog } from './topics-log.js';
+
+const NOT_YET_KNOWN = 'UNKNOWN_TOPIC_OR_PARTITION';
+const TRIES_MAX = 100;
 
 export class KafkaTopicsLog implements TopicsLog {
   readonly #brokers: readonly string[];
@@ -36,7 +40,15 @@ export class KafkaTopicsLog implements TopicsLog {
 
   async createTopic({ topic, partitions }: { readonly topic: string; readonly partitions: number }) {
     const topics = [{ topic: topicOf(this.#of, topic), numPartitions: partitions }];
-    await this.#admin.createTopics({ waitForLeaders: true, topics });
+    for (let tries = 1; ; tries++)
+      try {
+        await this.#admin.createTopics({ waitForLeaders: true, topics });
+        return;
+      } catch (error) {
+        // A broker may not have heard yet of what the controller has made; what is there is no error.
+        if ((error as { type?: string }).type !== NOT_YET_KNOWN || tries === TRIES_MAX) throw error;
+        await sleep(50);
+      }
   }
 
   async produce(topic: string, records: readonly RecordToSend[]): Promise<void> {
