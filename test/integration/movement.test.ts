@@ -10,6 +10,7 @@ import { code, ManagerDesk } from '../support/manager-desk.js';
 import { MovingLoad, PARTITIONS, streams, type MovingManager } from '../support/moving-load.js';
 import { done, flow, heatOneThread, scaleAndMove, shares } from '../support/moving-run.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { WatchedLog } from '../support/watched-log.js';
 
 let desk: ManagerDesk;
 let random: SeededRandom;
@@ -133,6 +134,26 @@ test('a partition that another member has is not moved, and a rebalance amid mov
   assert.deepEqual(await shares(manager), [18]);
   await done(load, manager);
   await load.verify(manager, 'exactly-once');
+});
+
+test('a scaling amid a rebalance spreads the actors when it is over, and resolves only then', async () => {
+  const watched = new WatchedLog(desk.log);
+  const manager = await started({ log: watched });
+  const revoked = new Promise((resolve) => manager.once('revoked', resolve));
+  // Of the generation with the other one it is not told, so that its actors stay parked until that one is over.
+  watched.withheld = 1;
+  const joining = desk.start(streams, { instanceId: 'other' });
+  await revoked;
+  let isScaled = false;
+  const scaling = manager.scale(3).then(() => (isScaled = true));
+  const other = await joining;
+  await other.ready();
+  while ((await manager.stats()).threads.length < 3) await sleep(5);
+  await sleep(100);
+  assert.equal(isScaled, false);
+  await other.stop();
+  await scaling;
+  assert.deepEqual(await shares(manager), [6, 6, 6]);
 });
 
 for (const [name, meanwhile] of [
