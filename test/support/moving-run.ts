@@ -107,7 +107,7 @@ export async function scaleAndMove(
 }
 
 /** Two threads with `rebalance: 'auto'`: two keys keep the first one busy until an actor leaves it for the other. */
-export async function heatOneThread(log: TopicsLog, manager: MovingManager): Promise<number> {
+export async function heatOneThread(log: TopicsLog, manager: MovingManager): Promise<void> {
   for (let partition = 0; partition < PARTITIONS; partition++) await manager.move('moved', partition, 0);
   const balanced: number[] = [];
   manager.on('moved', ({ why, from, to }) => {
@@ -126,5 +126,15 @@ export async function heatOneThread(log: TopicsLog, manager: MovingManager): Pro
     );
     await sleep(3);
   }
-  return n;
+  const expected = { n, sum: n, wrong: 0 };
+  for (const partition of [0, 1])
+    for (;;) {
+      const walk = await manager.streams.moved.query('walk', { key: `hot${partition}`, partition });
+      if (walk?.n === n) {
+        assert.deepEqual(walk, expected);
+        break;
+      }
+      assert.ok(performance.now() < until, `${JSON.stringify(walk)} instead of ${JSON.stringify(expected)}`);
+      await sleep(20);
+    }
 }
