@@ -61,13 +61,18 @@ describeKafka('supervision on a broker', { otherClient: true }, (broker) => {
   });
 
   test('a command that ends its thread is rejected and not run again, and the partition serves on', async () => {
-    await atKafkaDesk('command', broker().brokers, SUPERVISED, async ({ desk, topicsLog, of, generation }) => {
-      const topics = await DeadlyTopics.create(topicsLog, 1);
-      await refuseDeadlyCommand(topics, 'exit', (policy, options) =>
-        desk.start(deadlyStream(policy, of), options),
-      );
-      assert.equal(await generation(), 1);
-    });
+    await atKafkaDesk(
+      'command',
+      broker().brokers,
+      SUPERVISED,
+      async ({ desk, topicsLog, of, generation }) => {
+        const topics = await DeadlyTopics.create(topicsLog, 1);
+        await refuseDeadlyCommand(topics, 'exit', (policy, options) =>
+          desk.start(deadlyStream(policy, of), options),
+        );
+        assert.equal(await generation(), 1);
+      },
+    );
   });
 
   /** Three partitions on two threads. */
