@@ -8,17 +8,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  embeddedLog,
-  isPartitaError,
-  processorAt,
-  StateManager,
-  type EmbeddedLog,
-  type LogFactory,
-} from '../../src/index.js';
-import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
+import { isPartitaError, processorAt, StateManager, type LogFactory } from '../../src/index.js';
+import { topicOf } from '../fixtures/oracle.js';
 import type totals from '../fixtures/totals-processor.js';
-import { expectOneWriter } from './one-writer.js';
+import { expectOneWriter, expectPositionsRise } from './one-writer.js';
+import type { RawRecord } from './oracle-model.js';
 import { seededRandom, type SeededRandom } from './seeded-random.js';
 
 const PARTITIONS = 4;
@@ -26,76 +20,39 @@ const KEYS = 24;
 const STEPS = 10;
 const COMMANDS_PER_STEP = 6;
 const MANAGERS_MAX = 3;
-const SESSION_MS = 400;
 /** Generous: the machine may be slow, but nothing may be unserved for good. */
 const SETTLED_WITHIN_MS = 40_000;
 const CALL_TIMEOUT_MS = 10_000;
-
-const streams = {
-  totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
-};
-type Manager = StateManager<typeof streams>;
+/** What a member does all the time. */
+const STEADY = ['append', 'offsets', 'commit', 'heartbeat'];
 
 /** What a frozen member does not get through: everything, its heartbeats alone, or the answers alone. */
 const KINDS = ['everything', 'heartbeats', 'answers'] as const;
-type Kind = (typeof KINDS)[number];
+export type FreezeKind = (typeof KINDS)[number];
 
-/** In the middle of what a freeze may begin; `undefined`: wherever the member is. */
-const MOMENTS = [undefined, 'commit', 'init', 'read', 'committed', 'assign', 'owns', 'heartbeat'] as const;
-
-interface Frost {
-  readonly kind: Kind;
-  /** Closed from the next such operation on. */
-  readonly at: LogOperation | undefined;
-  closed: boolean;
-  readonly thawed: Promise<void>;
-  readonly thaw: () => void;
-}
-
-/** Holds back what frozen members say and hear. */
-export class Freezer implements LogFaults {
-  readonly #frosts = new Map<string, Frost>();
-  /** Calls that were held, by operation. */
-  readonly held = new Map<LogOperation, number>();
-
-  isFrozen(clientId: string): boolean {
-    return this.#frosts.has(clientId);
-  }
-
-  freeze(clientId: string, kind: Kind, at: LogOperation | undefined): void {
-    let thaw = (): void => undefined;
-    const thawed = new Promise<void>((resolve) => (thaw = resolve));
-    this.#frosts.set(clientId, { kind, at, closed: at === undefined, thawed, thaw });
-  }
-
-  thaw(clientId: string): void {
-    this.#frosts.get(clientId)?.thaw();
-    this.#frosts.delete(clientId);
-  }
-
-  thawAll(): void {
-    for (const clientId of [...this.#frosts.keys()]) this.thaw(clientId);
-  }
-
-  before(operation: LogOperation, { clientId }: FaultInfo): unknown {
-    const frost = this.#frosts.get(clientId);
-    if (frost === undefined || frost.kind === 'answers') return undefined;
-    return this.#hold(frost, operation);
-  }
-
-  after(operation: LogOperation, { clientId }: FaultInfo): unknown {
-    const frost = this.#frosts.get(clientId);
-    if (frost === undefined) return undefined;
-    // One that freezes in the middle of an operation hears no answer to it.
-    if (frost.at === operation) frost.closed = true;
-    return this.#hold(frost, operation);
-  }
-
-  #hold(frost: Frost, operation: LogOperation): Promise<void> | undefined {
-    if (!frost.closed || (frost.kind === 'heartbeats' && operation !== 'heartbeat')) return undefined;
-    this.held.set(operation, (this.held.get(operation) ?? 0) + 1);
-    return frost.thawed;
-  }
+/** A log with its topics, and the cold between it and its members. `embedded-freeze.ts`, `kafka-freeze.ts`. */
+export interface FreezeWorld {
+  /** What stands before the names of topics, and is the group's name; empty on a log of its own. */
+  readonly of: string;
+  /** Of the members. */
+  readonly sessionMs: number;
+  /** In the middle of what a freeze may begin; `undefined`: wherever the member is. */
+  readonly moments: readonly (string | undefined)[];
+  /** What was held, and how often. */
+  readonly held: ReadonlyMap<string, number>;
+  /** The log as this member reaches it. */
+  reach(clientId: string): Promise<LogFactory>;
+  /** The log as nobody's freeze touches it. */
+  readonly log: LogFactory;
+  createTopic(topic: string, partitions: number): Promise<void>;
+  produce(topic: string, records: readonly { readonly key: string; readonly value: Buffer }[]): Promise<void>;
+  /** Everything committed, by its full name. */
+  read(topic: string): Promise<readonly RawRecord[]>;
+  isFrozen(clientId: string): boolean;
+  freeze(clientId: string, kind: FreezeKind, at: string | undefined): void;
+  thaw(clientId: string): void;
+  /** Whatever is still held passes. Idempotent. */
+  close(): Promise<void>;
 }
 
 /** What happened in a life, for the report. */
@@ -103,7 +60,7 @@ export interface FreezeReport {
   readonly freezes: number;
   readonly evictions: number;
   readonly acknowledged: number;
-  readonly held: ReadonlyMap<LogOperation, number>;
+  readonly held: ReadonlyMap<string, number>;
 }
 
 interface Started {
@@ -112,28 +69,31 @@ interface Started {
 }
 
 /** Rejects with what went wrong; everything is closed in any case. */
-export async function freezeRun(seed: number, kind: 'memory' | 'directory'): Promise<FreezeReport> {
+export async function freezeRun(seed: number, world: FreezeWorld): Promise<FreezeReport> {
   const directory = await mkdtemp(join(tmpdir(), 'partita-freeze-'));
-  const freezer = new Freezer();
-  const log = await embeddedLog({
-    faults: freezer,
-    ...(kind === 'memory' ? {} : { dir: join(directory, 'log') }),
-  });
-  const life = new FreezeLife(log, freezer, directory, seededRandom(seed));
+  const life = new FreezeLife(world, directory, seededRandom(seed));
   try {
     await life.live();
     return await life.judge();
   } finally {
-    freezer.thawAll();
     await life.end();
-    await log.close();
+    await world.close();
     await rm(directory, { recursive: true, force: true });
   }
 }
 
+/** The stream of the life, for whoever has a manager of his own in it. */
+export function freezeStreams(of: string) {
+  const url = new URL('../fixtures/totals-processor.js', import.meta.url);
+  if (of !== '') url.searchParams.set('of', of);
+  return { totals: processorAt<typeof totals>(url) };
+}
+
+type Manager = StateManager<ReturnType<typeof freezeStreams>>;
+
 class FreezeLife {
-  readonly #log: EmbeddedLog;
-  readonly #freezer: Freezer;
+  readonly #world: FreezeWorld;
+  readonly #group: string;
   readonly #directory: string;
   readonly #random: SeededRandom;
   readonly #running: Started[] = [];
@@ -148,16 +108,16 @@ class FreezeLife {
   #evictions = 0;
   #acknowledged = 0;
 
-  constructor(log: EmbeddedLog, freezer: Freezer, directory: string, random: SeededRandom) {
-    this.#log = log;
-    this.#freezer = freezer;
+  constructor(world: FreezeWorld, directory: string, random: SeededRandom) {
+    this.#world = world;
+    this.#group = world.of === '' ? 'g' : world.of;
     this.#directory = directory;
     this.#random = random;
   }
 
   async live(): Promise<void> {
-    await this.#log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-    await this.#log.createTopic({ topic: 'totals', partitions: 1 });
+    await this.#world.createTopic('amounts', PARTITIONS);
+    await this.#world.createTopic('totals', 1);
     await this.#start();
     await this.#start();
     for (const { manager } of this.#running) await manager.ready();
@@ -165,10 +125,10 @@ class FreezeLife {
       await this.#produce();
       this.#command();
       await this.#step();
-      await sleep(this.#random.below(400));
+      await sleep(this.#random.below(this.#world.sessionMs));
     }
     await Promise.all(this.#thaws);
-    this.#freezer.thawAll();
+    this.#thawAll();
     await this.#produce();
   }
 
@@ -177,7 +137,9 @@ class FreezeLife {
     await this.#untilServed();
     for (const { manager } of this.#running.splice(0)) await manager.stop();
     await this.#expectOutputs();
-    await expectOneWriter(this.#log, 'changelog__g--totals');
+    const changelog = `changelog__${this.#group}--totals`;
+    await expectOneWriter(this.#world.log, changelog);
+    expectPositionsRise(await this.#world.read(changelog));
     // The changelog alone holds the same.
     await this.#start({ engine: 'memory' });
     await this.#untilServed();
@@ -187,11 +149,12 @@ class FreezeLife {
       freezes: this.#freezes,
       evictions: this.#evictions,
       acknowledged: this.#acknowledged,
-      held: this.#freezer.held,
+      held: this.#world.held,
     };
   }
 
   async end(): Promise<void> {
+    this.#thawAll();
     await Promise.allSettled(this.#running.map(({ manager }) => manager.stop({ deadlineMs: 5_000 })));
     await Promise.allSettled(this.#answers);
   }
@@ -200,8 +163,8 @@ class FreezeLife {
     const choice = this.#random.below(6);
     if (choice >= 2) {
       const at = this.#freeze();
-      // Those moments come with a rebalance only.
-      if (at === undefined || at === 'commit' || at === 'heartbeat') return;
+      // The other moments come with a rebalance only.
+      if (at === undefined || STEADY.includes(at)) return;
     }
     if (this.#running.length < MANAGERS_MAX && (choice !== 1 || this.#running.length === 1))
       await this.#start();
@@ -210,17 +173,16 @@ class FreezeLife {
 
   async #start(options: { readonly engine?: 'memory' } = {}): Promise<void> {
     const clientId = `m${this.#started++}`;
-    const factory: LogFactory = { kind: 'embedded', connect: () => this.#log.connect({ clientId }) };
     const manager = await StateManager.start({
-      group: 'g',
-      streams,
-      log: factory,
+      group: this.#group,
+      streams: freezeStreams(this.#world.of),
+      log: await this.#world.reach(clientId),
       stateDir: join(this.#directory, clientId),
       workers: 1,
       engine: this.#started % 3 === 0 ? 'memory' : 'level',
       checkpoint: { intervalMs: 20 },
       restarts: { firstMs: 5, maxMs: 50, max: 50 },
-      sessionTimeoutMs: SESSION_MS,
+      sessionTimeoutMs: this.#world.sessionMs,
       rebalanceTimeoutMs: 4_000,
       transactionTimeoutMs: 2_000,
       parkMs: this.#random.pick([0, 300, 30_000]),
@@ -236,25 +198,29 @@ class FreezeLife {
       Started,
     ];
     const stopped = manager.stop();
-    this.#freezer.thaw(clientId);
+    this.#world.thaw(clientId);
     await stopped;
   }
 
   /** In the middle of what, if it is for something. */
-  #freeze(): LogOperation | undefined {
+  #freeze(): string | undefined {
     const { clientId } = this.#random.pick(this.#running);
-    if (this.#freezer.isFrozen(clientId)) return undefined;
-    const at = this.#random.pick(MOMENTS);
-    this.#freezer.freeze(clientId, this.#random.pick(KINDS), at);
+    if (this.#world.isFrozen(clientId)) return undefined;
+    const at = this.#random.pick(this.#world.moments);
+    this.#world.freeze(clientId, this.#random.pick(KINDS), at);
     this.#freezes++;
     // Mostly past the session, sometimes just about.
-    const forMs = SESSION_MS * (0.75 + 2 * this.#random.next());
+    const forMs = this.#world.sessionMs * (0.75 + 2 * this.#random.next());
     const thaw = sleep(forMs).then(() => {
-      this.#freezer.thaw(clientId);
+      this.#world.thaw(clientId);
       this.#thaws.delete(thaw);
     });
     this.#thaws.add(thaw);
     return at;
+  }
+
+  #thawAll(): void {
+    for (const { clientId } of this.#running) this.#world.thaw(clientId);
   }
 
   async #produce(): Promise<void> {
@@ -266,7 +232,7 @@ class FreezeLife {
       value.writeBigInt64BE(BigInt(amount));
       return { key, value };
     });
-    await this.#log.produce('amounts', records);
+    await this.#world.produce('amounts', records);
   }
 
   /** Some, each with a key of its own, to whichever member. */
@@ -343,7 +309,7 @@ class FreezeLife {
   async #expectOutputs(): Promise<void> {
     const counts = new Map<string, number>();
     const sums = new Map<string, number>();
-    for await (const { key, value } of this.#log.read('totals')) {
+    for (const { key, value } of await this.#world.read(topicOf(this.#world.of, 'totals'))) {
       const name = Buffer.from(key!).toString();
       const { sum, n } = JSON.parse(Buffer.from(value!).toString()) as { sum: number; n: number };
       assert.equal(n, (counts.get(name) ?? 0) + 1, `an output of ${name} is missing or repeated`);

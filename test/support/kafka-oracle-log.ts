@@ -42,7 +42,7 @@ export class KafkaOracleLog implements OracleLog {
 
   async produce(
     topic: string,
-    records: readonly { readonly key: string; readonly value: string }[],
+    records: readonly { readonly key: string; readonly value: string | Buffer }[],
   ): Promise<void> {
     await this.#producer.send({ topic: topicOf(this.#of, topic), messages: [...records] });
   }
