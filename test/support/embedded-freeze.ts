@@ -4,6 +4,7 @@
  */
 import { embeddedLog, type EmbeddedLog, type LogFactory } from '../../src/index.js';
 import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
+import { ManagerMember, type FreezeMember, type MemberSettings } from './freeze-member.js';
 import type { FreezeKind, FreezeWorld } from './freeze-run.js';
 import { readAll } from './oracle-job.js';
 import type { RawRecord } from './oracle-model.js';
@@ -87,8 +88,9 @@ export class EmbeddedFreezeWorld implements FreezeWorld {
     return this.#freezer.held;
   }
 
-  reach(clientId: string): Promise<LogFactory> {
-    return Promise.resolve({ kind: 'embedded', connect: () => this.log.connect({ clientId }) });
+  start(clientId: string, settings: MemberSettings): Promise<FreezeMember> {
+    const log: LogFactory = { kind: 'embedded', connect: () => this.log.connect({ clientId }) };
+    return ManagerMember.start(log, settings);
   }
 
   async createTopic(topic: string, partitions: number): Promise<void> {

@@ -8,9 +8,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isPartitaError, processorAt, StateManager, type LogFactory } from '../../src/index.js';
+import type { LogFactory } from '../../src/index.js';
 import { topicOf } from '../fixtures/oracle.js';
-import type totals from '../fixtures/totals-processor.js';
+import { groupOf, type FreezeMember, type MemberSettings } from './freeze-member.js';
 import { expectOneWriter, expectPositionsRise } from './one-writer.js';
 import type { RawRecord } from './oracle-model.js';
 import { seededRandom, type SeededRandom } from './seeded-random.js';
@@ -22,7 +22,6 @@ const COMMANDS_PER_STEP = 6;
 const MANAGERS_MAX = 3;
 /** Generous: the machine may be slow, but nothing may be unserved for good. */
 const SETTLED_WITHIN_MS = 40_000;
-const CALL_TIMEOUT_MS = 10_000;
 /** What a member does all the time. */
 const STEADY = ['append', 'offsets', 'commit', 'heartbeat'];
 
@@ -40,8 +39,7 @@ export interface FreezeWorld {
   readonly moments: readonly (string | undefined)[];
   /** What was held, and how often. */
   readonly held: ReadonlyMap<string, number>;
-  /** The log as this member reaches it. */
-  reach(clientId: string): Promise<LogFactory>;
+  start(clientId: string, settings: MemberSettings): Promise<FreezeMember>;
   /** The log as nobody's freeze touches it. */
   readonly log: LogFactory;
   createTopic(topic: string, partitions: number): Promise<void>;
@@ -65,7 +63,7 @@ export interface FreezeReport {
 
 interface Started {
   readonly clientId: string;
-  readonly manager: Manager;
+  readonly member: FreezeMember;
 }
 
 /** Rejects with what went wrong; everything is closed in any case. */
@@ -82,21 +80,13 @@ export async function freezeRun(seed: number, world: FreezeWorld): Promise<Freez
   }
 }
 
-/** The stream of the life, for whoever has a manager of his own in it. */
-export function freezeStreams(of: string) {
-  const url = new URL('../fixtures/totals-processor.js', import.meta.url);
-  if (of !== '') url.searchParams.set('of', of);
-  return { totals: processorAt<typeof totals>(url) };
-}
-
-type Manager = StateManager<ReturnType<typeof freezeStreams>>;
-
 class FreezeLife {
   readonly #world: FreezeWorld;
-  readonly #group: string;
   readonly #directory: string;
   readonly #random: SeededRandom;
   readonly #running: Started[] = [];
+  /** All that ever were. */
+  readonly #members: FreezeMember[] = [];
   readonly #thaws = new Set<Promise<void>>();
   /** What a plain loop holds. */
   readonly #expected = new Map<string, number>();
@@ -105,12 +95,10 @@ class FreezeLife {
   readonly #answers: Promise<void>[] = [];
   #started = 0;
   #freezes = 0;
-  #evictions = 0;
   #acknowledged = 0;
 
   constructor(world: FreezeWorld, directory: string, random: SeededRandom) {
     this.#world = world;
-    this.#group = world.of === '' ? 'g' : world.of;
     this.#directory = directory;
     this.#random = random;
   }
@@ -120,7 +108,7 @@ class FreezeLife {
     await this.#world.createTopic('totals', 1);
     await this.#start();
     await this.#start();
-    for (const { manager } of this.#running) await manager.ready();
+    for (const { member } of this.#running) await member.ready();
     for (let step = 0; step < STEPS; step++) {
       await this.#produce();
       this.#command();
@@ -135,19 +123,19 @@ class FreezeLife {
   async judge(): Promise<FreezeReport> {
     await Promise.all(this.#answers);
     await this.#untilServed();
-    for (const { manager } of this.#running.splice(0)) await manager.stop();
+    for (const { member } of this.#running.splice(0)) await member.stop();
     await this.#expectOutputs();
-    const changelog = `changelog__${this.#group}--totals`;
+    const changelog = `changelog__${groupOf(this.#world.of)}--totals`;
     await expectOneWriter(this.#world.log, changelog);
     expectPositionsRise(await this.#world.read(changelog));
     // The changelog alone holds the same.
-    await this.#start({ engine: 'memory' });
+    await this.#start('memory');
     await this.#untilServed();
     const [last] = this.#running;
-    await last!.manager.stop();
+    await last!.member.stop();
     return {
       freezes: this.#freezes,
-      evictions: this.#evictions,
+      evictions: this.#members.reduce((sum, { evictions }) => sum + evictions, 0),
       acknowledged: this.#acknowledged,
       held: this.#world.held,
     };
@@ -155,7 +143,7 @@ class FreezeLife {
 
   async end(): Promise<void> {
     this.#thawAll();
-    await Promise.allSettled(this.#running.map(({ manager }) => manager.stop({ deadlineMs: 5_000 })));
+    await Promise.allSettled(this.#running.map(({ member }) => member.stop({ deadlineMs: 5_000 })));
     await Promise.allSettled(this.#answers);
   }
 
@@ -171,33 +159,25 @@ class FreezeLife {
     else await this.#stop();
   }
 
-  async #start(options: { readonly engine?: 'memory' } = {}): Promise<void> {
+  async #start(engine?: 'memory'): Promise<void> {
     const clientId = `m${this.#started++}`;
-    const manager = await StateManager.start({
-      group: this.#group,
-      streams: freezeStreams(this.#world.of),
-      log: await this.#world.reach(clientId),
+    const member = await this.#world.start(clientId, {
+      of: this.#world.of,
       stateDir: join(this.#directory, clientId),
-      workers: 1,
-      engine: this.#started % 3 === 0 ? 'memory' : 'level',
-      checkpoint: { intervalMs: 20 },
-      restarts: { firstMs: 5, maxMs: 50, max: 50 },
-      sessionTimeoutMs: this.#world.sessionMs,
-      rebalanceTimeoutMs: 4_000,
-      transactionTimeoutMs: 2_000,
+      engine: engine ?? (this.#started % 3 === 0 ? 'memory' : 'level'),
+      sessionMs: this.#world.sessionMs,
       parkMs: this.#random.pick([0, 300, 30_000]),
-      ...options,
     });
-    manager.on('lost', () => this.#evictions++);
-    this.#running.push({ clientId, manager });
+    this.#members.push(member);
+    this.#running.push({ clientId, member });
   }
 
   /** In order, also out of its sleep: it wakes while it stops. */
   async #stop(): Promise<void> {
-    const [{ clientId, manager }] = this.#running.splice(this.#random.below(this.#running.length), 1) as [
+    const [{ clientId, member }] = this.#running.splice(this.#random.below(this.#running.length), 1) as [
       Started,
     ];
-    const stopped = manager.stop();
+    const stopped = member.stop();
     this.#world.thaw(clientId);
     await stopped;
   }
@@ -240,19 +220,16 @@ class FreezeLife {
     for (let n = 0; n < COMMANDS_PER_STEP; n++) {
       const key = `command-${this.#commands.size}`;
       this.#commands.set(key, [0, 1]);
-      const { manager } = this.#random.pick(this.#running);
-      this.#answers.push(
-        manager.streams.totals.command('add', { key, args: [1], timeoutMs: CALL_TIMEOUT_MS }).then(
-          () => {
-            this.#acknowledged++;
-            this.#commands.set(key, [1]);
-          },
-          (error: unknown) => {
-            if (saysNotApplied(error)) this.#commands.set(key, [0]);
-          },
-        ),
-      );
+      const { member } = this.#random.pick(this.#running);
+      this.#answers.push(this.#add(member, key));
     }
+  }
+
+  async #add(member: FreezeMember, key: string): Promise<void> {
+    const answer = await member.add(key);
+    if (answer === 'unknown') return;
+    this.#commands.set(key, [answer === 'applied' ? 1 : 0]);
+    if (answer === 'applied') this.#acknowledged++;
   }
 
   /** Every partition is served by one manager, and together they hold what a plain loop holds. */
@@ -269,11 +246,11 @@ class FreezeLife {
   async #problem(): Promise<string | undefined> {
     const owners = new Map<number, number>();
     const found = new Map<string, number>();
-    for (const { manager } of this.#running) {
-      if (manager.state === 'failed') assert.fail(`a manager failed: ${await this.#describe()}`);
+    for (const { member } of this.#running) {
+      const described = await member.describe();
+      if (described.startsWith('failed')) assert.fail(`a manager failed: ${described}`);
       try {
-        const all = await manager.streams.totals.queryAll('all', { timeoutMs: 5_000 });
-        for (const [partition, rows] of all) {
+        for (const [partition, rows] of await member.all()) {
           owners.set(partition, (owners.get(partition) ?? 0) + 1);
           for (const { key, sum } of rows) found.set(key, sum);
         }
@@ -297,10 +274,7 @@ class FreezeLife {
 
   async #describe(): Promise<string> {
     const members = await Promise.all(
-      this.#running.map(async ({ clientId, manager }) => {
-        const { partitions } = await manager.stats();
-        return `${clientId} ${manager.state}: ${partitions.map(({ partition, state }) => `${partition} ${state}`).join(', ')}`;
-      }),
+      this.#running.map(async ({ clientId, member }) => `${clientId} ${await member.describe()}`),
     );
     return members.join('; ');
   }
@@ -318,10 +292,4 @@ class FreezeLife {
     }
     assert.deepEqual(new Map([...sums].sort()), new Map([...this.#expected].sort()));
   }
-}
-
-/** Another member's partition, or an actor that ended before: then it has not happened, and never will. */
-function saysNotApplied(error: unknown): boolean {
-  if (isPartitaError(error, 'PARTITION_NOT_OWNED') || isPartitaError(error, 'ACTOR_RECOVERING')) return true;
-  return isPartitaError(error, 'ACTOR_RESTARTED') && error.details['outcome'] === 'notApplied';
 }

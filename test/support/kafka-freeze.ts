@@ -3,6 +3,7 @@
  * member says and hears, and lets it through when it wakes, late requests too. It never decides who freezes, or when.
  */
 import { kafka, type LogFactory } from '../../src/index.js';
+import { ManagerMember, type FreezeMember, type MemberSettings } from './freeze-member.js';
 import type { FreezeKind, FreezeWorld } from './freeze-run.js';
 import { freePort } from './kafka-layout.js';
 import { KafkaOracleLog } from './kafka-oracle-log.js';
@@ -23,55 +24,38 @@ const MOMENTS: ReadonlyMap<string, number> = new Map([
   ['offsets', 28],
 ]);
 
-export class KafkaFreezeWorld implements FreezeWorld {
+/** What the worlds on a broker share: topics and records of other clients, and who is frozen. */
+export abstract class KafkaFreezeBase implements FreezeWorld {
   readonly of: string;
   readonly sessionMs = 1_500;
-  readonly moments = [undefined, ...MOMENTS.keys()];
   readonly log: LogFactory;
-  readonly #brokers: readonly string[];
-  readonly #beside: KafkaOracleLog;
-  readonly #proxies = new Map<string, TcpProxy>();
+  protected readonly brokers: readonly string[];
   readonly #frozen = new Set<string>();
-
-  private constructor(brokers: readonly string[], of: string, beside: KafkaOracleLog) {
-    this.of = of;
-    this.#brokers = brokers;
-    this.log = kafka({ brokers });
-    this.#beside = beside;
-  }
+  #beside: Promise<KafkaOracleLog> | undefined;
 
   /** @param brokers one, that listens on 127.0.0.1 */
-  static async connect(brokers: readonly string[], of: string): Promise<KafkaFreezeWorld> {
-    return new KafkaFreezeWorld(brokers, of, await KafkaOracleLog.connect(brokers, of));
+  constructor(brokers: readonly string[], of: string) {
+    this.of = of;
+    this.brokers = brokers;
+    this.log = kafka({ brokers });
   }
 
-  get held(): ReadonlyMap<string, number> {
-    const held = new Map<string, number>();
-    const keys = [...this.#proxies.values()].flatMap((proxy) => proxy.held);
-    for (const [moment, apiKey] of MOMENTS) held.set(moment, keys.filter((key) => key === apiKey).length);
-    return held;
-  }
-
-  async reach(clientId: string): Promise<LogFactory> {
-    const proxy = await TcpProxy.listen(await freePort());
-    this.#proxies.set(clientId, proxy);
-    const target = Number(this.#brokers[0]!.split(':')[1]);
-    proxy.target = target;
-    const [theirs, ours] = [target, proxy.port].map(addressOnTheWire) as [Buffer, Buffer];
-    proxy.onAnswer = (answer) => replaced(answer, theirs, ours);
-    return kafka({ brokers: [proxy.address] });
-  }
+  abstract get moments(): readonly (string | undefined)[];
+  abstract get held(): ReadonlyMap<string, number>;
+  protected abstract hold(clientId: string, kind: FreezeKind, at: string | undefined): void;
+  protected abstract release(clientId: string): void;
+  abstract start(clientId: string, settings: MemberSettings): Promise<FreezeMember>;
 
   async createTopic(topic: string, partitions: number): Promise<void> {
-    await this.#beside.createTopic({ topic, partitions });
+    await (await this.#other()).createTopic({ topic, partitions });
   }
 
-  produce(topic: string, records: readonly { key: string; value: Buffer }[]): Promise<void> {
-    return this.#beside.produce(topic, records);
+  async produce(topic: string, records: readonly { key: string; value: Buffer }[]): Promise<void> {
+    await (await this.#other()).produce(topic, records);
   }
 
   async read(topic: string): Promise<readonly RawRecord[]> {
-    const records = await otherRead(this.#brokers, topic);
+    const records = await otherRead(this.brokers, topic);
     return records.sort((a, b) => a.partition - b.partition || a.offset - b.offset);
   }
 
@@ -81,17 +65,54 @@ export class KafkaFreezeWorld implements FreezeWorld {
 
   freeze(clientId: string, kind: FreezeKind, at: string | undefined): void {
     this.#frozen.add(clientId);
-    this.#proxies.get(clientId)!.hold(kind, at === undefined ? undefined : MOMENTS.get(at));
+    this.hold(clientId, kind, at);
   }
 
   thaw(clientId: string): void {
     this.#frozen.delete(clientId);
-    this.#proxies.get(clientId)?.release();
+    this.release(clientId);
   }
 
   async close(): Promise<void> {
+    await (await this.#beside)?.close();
+  }
+
+  #other(): Promise<KafkaOracleLog> {
+    return (this.#beside ??= KafkaOracleLog.connect(this.brokers, this.of));
+  }
+}
+
+export class RelayFreezeWorld extends KafkaFreezeBase {
+  readonly moments = [undefined, ...MOMENTS.keys()];
+  readonly #proxies = new Map<string, TcpProxy>();
+
+  get held(): ReadonlyMap<string, number> {
+    const keys = [...this.#proxies.values()].flatMap((proxy) => proxy.held);
+    const times = (apiKey: number): number => keys.filter((key) => key === apiKey).length;
+    return new Map([...MOMENTS].map(([moment, apiKey]) => [moment, times(apiKey)]));
+  }
+
+  async start(clientId: string, settings: MemberSettings): Promise<FreezeMember> {
+    const proxy = await TcpProxy.listen(await freePort());
+    this.#proxies.set(clientId, proxy);
+    const target = Number(this.brokers[0]!.split(':')[1]);
+    proxy.target = target;
+    const [theirs, ours] = [addressOnTheWire(target), addressOnTheWire(proxy.port)];
+    proxy.onAnswer = (answer) => replaced(answer, theirs, ours);
+    return ManagerMember.start(kafka({ brokers: [proxy.address] }), settings);
+  }
+
+  protected hold(clientId: string, kind: FreezeKind, at: string | undefined): void {
+    this.#proxies.get(clientId)!.hold(kind, at === undefined ? undefined : MOMENTS.get(at));
+  }
+
+  protected release(clientId: string): void {
+    this.#proxies.get(clientId)?.release();
+  }
+
+  override async close(): Promise<void> {
     for (const proxy of this.#proxies.values()) await proxy.close();
-    await this.#beside.close();
+    await super.close();
   }
 }
 

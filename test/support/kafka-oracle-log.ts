@@ -2,11 +2,14 @@
  * Owns the oracle's topics on real brokers: made and filled by stock kafkajs, read by confluent-kafka, so that nothing of
  * ours stands between the runtime and the plain loop. It never starts a broker.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Kafka, logLevel, type Admin, type Producer } from 'kafkajs';
 import { topicOf } from '../fixtures/oracle.js';
 import type { OracleLog } from './oracle-job.js';
 import type { RawRecord } from './oracle-model.js';
 import { otherRead } from './other-client.js';
+
+const CREATE_BUDGET_MS = 10_000;
 
 export class KafkaOracleLog implements OracleLog {
   readonly #brokers: readonly string[];
@@ -37,7 +40,16 @@ export class KafkaOracleLog implements OracleLog {
 
   async createTopic({ topic, partitions }: { readonly topic: string; readonly partitions: number }) {
     const topics = [{ topic: topicOf(this.#of, topic), numPartitions: partitions }];
-    await this.#admin.createTopics({ waitForLeaders: true, topics });
+    // kafkajs' wait for leaders gives up at once where the broker has not heard of the topic yet.
+    const end = Date.now() + CREATE_BUDGET_MS;
+    for (;;)
+      try {
+        await this.#admin.createTopics({ waitForLeaders: true, topics });
+        return;
+      } catch (error) {
+        if (Date.now() > end) throw error;
+        await sleep(50);
+      }
   }
 
   async produce(
