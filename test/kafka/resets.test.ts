@@ -1,0 +1,32 @@
+/**
+ * Resets and recovery's rules on a real broker: the suites that the embedded log passes too. What becomes of a running
+ * manager when topics and offsets change under it is in `bad-times.test.ts`.
+ */
+import { describe } from 'node:test';
+import { recoverySuite } from '../contract/recovery.js';
+import { resetsSuite } from '../contract/resets.js';
+import { describeKafka } from '../support/describe-kafka.js';
+import { KafkaLedgerLog } from '../support/kafka-ledger-log.js';
+import { LedgerDesk, type LedgerLog } from '../support/ledger-desk.js';
+
+describeKafka('on a broker', {}, (broker) => {
+  let desks = 0;
+  const open = async (): Promise<LedgerDesk<LedgerLog>> => {
+    const of = `ledger-${++desks}-${Date.now().toString(36)}`;
+    return LedgerDesk.on<LedgerLog>(await KafkaLedgerLog.open(broker().brokers), of, {
+      sessionTimeoutMs: 6_000,
+      rebalanceTimeoutMs: 4_000,
+      transactionTimeoutMs: 5_000,
+    });
+  };
+
+  describe('at once', { concurrency: 2 }, () => {
+    describe('resets', { concurrency: 1 }, () => {
+      resetsSuite({ open, engines: ['level'] });
+    });
+
+    describe('recovery', { concurrency: 1 }, () => {
+      recoverySuite(open);
+    });
+  });
+});
