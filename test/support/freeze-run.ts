@@ -1,7 +1,8 @@
 /**
  * One seeded life of a group whose members join, leave, and freeze past their session: whatever a frozen member asks of the
  * log, or hears from it, is held back until it wakes, from a moment that the seed chooses. It judges what the log holds and
- * what the managers serve in the end; when and how often such lives are run is `manager-freeze-moments.test.ts`.
+ * what the managers serve in the end; when and how often such lives are run is `manager-freeze-moments.test.ts`, and on a
+ * broker `kafka/freeze.test.ts`.
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -85,11 +85,17 @@ export abstract class KafkaFreezeBase implements FreezeWorld {
 export class RelayFreezeWorld extends KafkaFreezeBase {
   readonly moments = [undefined, ...MOMENTS.keys()];
   readonly #proxies = new Map<string, TcpProxy>();
+  readonly #asked = new Map<string, number>();
 
   get held(): ReadonlyMap<string, number> {
     const keys = [...this.#proxies.values()].flatMap((proxy) => proxy.held);
     const times = (apiKey: number): number => keys.filter((key) => key === apiKey).length;
     return new Map([...MOMENTS].map(([moment, apiKey]) => [moment, times(apiKey)]));
+  }
+
+  /** How often the member has asked for that, whether it was held or not. */
+  asked(clientId: string, moment: string): number {
+    return this.#asked.get(`${clientId} ${MOMENTS.get(moment)}`) ?? 0;
   }
 
   async start(clientId: string, settings: MemberSettings): Promise<FreezeMember> {
@@ -98,6 +104,11 @@ export class RelayFreezeWorld extends KafkaFreezeBase {
     const target = Number(this.brokers[0]!.split(':')[1]);
     proxy.target = target;
     const [theirs, ours] = [addressOnTheWire(target), addressOnTheWire(proxy.port)];
+    proxy.onRequest = (apiKey) => {
+      const key = `${clientId} ${apiKey}`;
+      this.#asked.set(key, (this.#asked.get(key) ?? 0) + 1);
+      return true;
+    };
     proxy.onAnswer = (answer) => replaced(answer, theirs, ours);
     return ManagerMember.start(kafka({ brokers: [proxy.address] }), settings);
   }
