@@ -1,10 +1,12 @@
 /**
  * Resets as an operator meets them, on whatever log: the whole state, one store, and a changelog written anew from what is
- * on disk. What only the embedded log's faults can do is in `integration/recovery-resets.test.ts`.
+ * on disk. `integration/recovery-resets.test.ts` runs it on the embedded log, `kafka/resets.test.ts`
+ * on a broker.
  */
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { PartitionBounds } from '../../src/core/log-types.js';
 import type { EngineKind } from '../../src/index.js';
 import { amount, refused, type Ledger, type LedgerDesk, type LedgerLog } from '../support/ledger-desk.js';
 
@@ -14,9 +16,16 @@ export interface ResetsSuite {
   readonly engines: readonly EngineKind[];
   /** Compacts the topic at once, where the log can be told to. */
   readonly compact?: (topic: string) => Promise<unknown>;
+  /** What the log can do to a commit. */
+  readonly fates: readonly Fate[];
+  /** It happens to a commit of the desk's managers, after so many that go well. */
+  readonly meet: (fate: Fate, after: number) => void;
 }
 
-export function resetsSuite({ open, engines, compact }: ResetsSuite): void {
+/** Its answer is lost, it never leaves, or it stops half way. */
+export type Fate = 'lost' | 'never' | 'torn';
+
+export function resetsSuite({ open, engines, compact, fates, meet }: ResetsSuite): void {
   let desk: LedgerDesk<LedgerLog>;
   const run: LedgerDesk['run'] = (...given) => desk.run(...given);
   const elsewhere: LedgerDesk['elsewhere'] = (...given) => desk.elsewhere(...given);
@@ -126,6 +135,19 @@ export function resetsSuite({ open, engines, compact }: ResetsSuite): void {
         await compact?.(desk.changelog);
         assert.deepEqual(await elsewhere({ engine }, desk.changed), later);
       });
+
+      for (const fate of fates)
+        it(`gives up all or nothing when the answer to the reset is ${fate}`, async () => {
+          await desk.log.produce(desk.input, [amount('a', 1), amount('b', 2)]);
+          await run({ engine });
+          meet(fate, 0);
+          const resetStores = { id: 'once', stores: { ledger: ['sums'] } };
+          const after = { a: [0, 1], b: [0, 1] };
+          assert.deepEqual((await run({ engine, resetStores })).state, after);
+          meet(fate, 0);
+          assert.deepEqual((await run({ engine, reset: { id: 'all' } })).state, { a: [1, 1], b: [2, 1] });
+          assert.deepEqual(await elsewhere({ engine }), { a: [1, 1], b: [2, 1] });
+        });
     });
 
   describe('a changelog that is gone while the database is there', () => {
@@ -158,5 +180,17 @@ export function resetsSuite({ open, engines, compact }: ResetsSuite): void {
       assert.equal((await desk.committed())?.offset, many.length);
       assert.deepEqual((await run(restore)).state, whole, 'whoever has the files still can');
     });
+
+    for (const fate of fates)
+      it(`does not look complete when its writing ends half way (${fate}), and is written once more`, async () => {
+        meet(fate, 2);
+        await refused(run({ ...restore, restarts: { max: 0 } }), 'COMMIT_IN_DOUBT');
+        const [{ end }] = (await desk.log.bounds(desk.changelog)) as [PartitionBounds];
+        assert.ok(end > 0, 'part of it was written');
+        await refused(elsewhere({ ...options, restarts: { max: 0 } }), 'STATE_MISSING');
+        await refused(run({ ...options, restarts: { max: 0 } }), 'STATE_MISSING');
+        assert.deepEqual((await run(restore)).state, whole);
+        assert.deepEqual(await elsewhere(options), whole);
+      });
   });
 }

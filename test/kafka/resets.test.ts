@@ -7,25 +7,33 @@ import { recoverySuite } from '../contract/recovery.js';
 import { resetsSuite } from '../contract/resets.js';
 import { describeKafka } from '../support/describe-kafka.js';
 import { KafkaLedgerLog } from '../support/kafka-ledger-log.js';
-import { LedgerDesk, type LedgerLog } from '../support/ledger-desk.js';
+import { LedgerDesk } from '../support/ledger-desk.js';
 
 /** On a machine that is busy with other things; on a quiet one it is half a minute. */
 const BUDGET_MS = 240_000;
 
 describeKafka('on a broker', {}, (broker) => {
   let desks = 0;
-  const open = async (): Promise<LedgerDesk<LedgerLog>> => {
+  const open = async (): Promise<LedgerDesk<KafkaLedgerLog>> => {
     const of = `ledger-${++desks}-${Date.now().toString(36)}`;
-    return LedgerDesk.on<LedgerLog>(await KafkaLedgerLog.open(broker().brokers), of, {
+    return LedgerDesk.on(await KafkaLedgerLog.open(broker().brokers), of, {
       sessionTimeoutMs: 6_000,
       rebalanceTimeoutMs: 4_000,
-      transactionTimeoutMs: 5_000,
+      transactionTimeoutMs: 2_000,
     });
   };
 
   describe('at once', { concurrency: 2, timeout: BUDGET_MS }, () => {
     describe('resets', { concurrency: 1, timeout: BUDGET_MS }, () => {
-      resetsSuite({ open, engines: ['level'] });
+      let desk: LedgerDesk<KafkaLedgerLog>;
+      resetsSuite({
+        open: async () => (desk = await open()),
+        engines: ['level'],
+        fates: ['lost', 'never'],
+        meet: (fate, after) => {
+          desk.log.meet(fate, after);
+        },
+      });
     });
 
     describe('recovery', { concurrency: 1, timeout: BUDGET_MS }, () => {

@@ -5,11 +5,11 @@
 import { kafka, type LogFactory } from '../../src/index.js';
 import { ManagerMember, type FreezeMember, type MemberSettings } from './freeze-member.js';
 import type { FreezeKind, FreezeWorld } from './freeze-run.js';
-import { freePort } from './kafka-layout.js';
 import { KafkaOracleLog } from './kafka-oracle-log.js';
+import { relayTo } from './kafka-relay.js';
 import { otherRead } from './other-client.js';
 import type { RawRecord } from './oracle-model.js';
-import { TcpProxy } from './tcp-proxy.js';
+import type { TcpProxy } from './tcp-proxy.js';
 
 /** In the middle of what a freeze may begin, by Kafka's api key. */
 const MOMENTS: ReadonlyMap<string, number> = new Map([
@@ -99,17 +99,13 @@ export class RelayFreezeWorld extends KafkaFreezeBase {
   }
 
   async start(clientId: string, settings: MemberSettings): Promise<FreezeMember> {
-    const proxy = await TcpProxy.listen(await freePort());
+    const proxy = await relayTo(this.brokers);
     this.#proxies.set(clientId, proxy);
-    const target = Number(this.brokers[0]!.split(':')[1]);
-    proxy.target = target;
-    const [theirs, ours] = [addressOnTheWire(target), addressOnTheWire(proxy.port)];
     proxy.onRequest = (apiKey) => {
       const key = `${clientId} ${apiKey}`;
       this.#asked.set(key, (this.#asked.get(key) ?? 0) + 1);
       return true;
     };
-    proxy.onAnswer = (answer) => replaced(answer, theirs, ours);
     return ManagerMember.start(kafka({ brokers: [proxy.address] }), settings);
   }
 
@@ -125,22 +121,4 @@ export class RelayFreezeWorld extends KafkaFreezeBase {
     for (const proxy of this.#proxies.values()) await proxy.close();
     await super.close();
   }
-}
-
-/** As brokers give addresses in metadata and of coordinators: the host with its length before it, then the port. */
-function addressOnTheWire(port: number): Buffer {
-  const host = Buffer.from('127.0.0.1');
-  const bytes = Buffer.alloc(host.length + 4);
-  host.copy(bytes);
-  bytes.writeInt32BE(port, host.length);
-  return bytes;
-}
-
-/** Every address of the broker becomes one of the relay: nothing goes around it. */
-function replaced(answer: Buffer, from: Buffer, to: Buffer): Buffer {
-  let at = answer.indexOf(from);
-  if (at < 0) return answer;
-  const changed = Buffer.from(answer);
-  for (; at >= 0; at = answer.indexOf(from, at + from.length)) to.copy(changed, at);
-  return changed;
 }

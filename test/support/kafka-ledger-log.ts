@@ -4,23 +4,31 @@
  */
 import kafkajs, { type Admin, type Kafka } from 'kafkajs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { kafka, type KafkaLogOptions, type LogFactory } from '../../src/index.js';
+import { kafka, type LogFactory } from '../../src/index.js';
 import type { CommittedOffset, PartitionBounds, TopicPartition } from '../../src/core/log-types.js';
+import { relayTo } from './kafka-relay.js';
+import type { Fate } from '../contract/resets.js';
 import type { LedgerLog, LedgerRecord } from './ledger-desk.js';
 import { leaveTransactionOpen } from './open-transaction.js';
+import type { TcpProxy } from './tcp-proxy.js';
 
 const PATIENCE_MS = 20_000;
 const LOOK_EVERY_MS = 30;
+const INIT_PRODUCER_ID = 22;
+const END_TRANSACTION = 26;
 export class KafkaLedgerLog implements LedgerLog {
   readonly kind = 'kafka';
   readonly connect: LogFactory['connect'];
   readonly #brokers: readonly string[];
   readonly #kafka: Kafka;
   readonly #admin: Admin;
+  /** Between managers and the broker; the operator goes beside it. */
+  readonly #relay: TcpProxy;
 
-  private constructor(options: KafkaLogOptions, brokers: readonly string[], client: Kafka, admin: Admin) {
-    const factory = kafka(options);
+  private constructor(relay: TcpProxy, brokers: readonly string[], client: Kafka, admin: Admin) {
+    const factory = kafka({ brokers: [relay.address] });
     this.connect = (given) => factory.connect(given);
+    this.#relay = relay;
     this.#brokers = brokers;
     this.#kafka = client;
     this.#admin = admin;
@@ -34,7 +42,20 @@ export class KafkaLedgerLog implements LedgerLog {
     });
     const admin = client.admin();
     await admin.connect();
-    return new KafkaLedgerLog({ brokers }, brokers, client, admin);
+    return new KafkaLedgerLog(await relayTo(brokers), brokers, client, admin);
+  }
+
+  /**
+   * What becomes of the end of a transaction, after so many that go well: it is asked for and the answer is lost, or it never
+   * leaves; until its producer gives up and asks for its id anew.
+   */
+  meet(fate: Fate, after: number): void {
+    let ends = 0;
+    this.#relay.onRequest = (apiKey) => {
+      if (apiKey === INIT_PRODUCER_ID && ends > after) this.#relay.onRequest = () => true;
+      if (apiKey !== END_TRANSACTION || ++ends <= after) return true;
+      return fate === 'lost' && ends === after + 1 ? 'unanswered' : 'cut';
+    };
   }
 
   /** Without retention: records of tests are of 1970. */
@@ -147,6 +168,7 @@ export class KafkaLedgerLog implements LedgerLog {
 
   async close(): Promise<void> {
     await this.#admin.disconnect();
+    await this.#relay.close();
   }
 }
 

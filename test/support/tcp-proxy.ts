@@ -19,8 +19,11 @@ export class TcpProxy {
   target: number | undefined;
   /** Changes a whole answer's bytes. */
   onAnswer: (bytes: Buffer) => Buffer = (bytes) => bytes;
-  /** Told of each request by its api key; false: it is swallowed, as every answer on the connection from then on. */
-  onRequest: (apiKey: number, request: Buffer) => boolean = () => true;
+  /**
+   * Told of each request by its api key. `false`: it is swallowed, as every answer on the connection from then on; `cut`: it
+   * is, and the connection ends; `unanswered`: it passes, and the connection ends instead of its answer.
+   */
+  onRequest: (apiKey: number, request: Buffer) => boolean | 'cut' | 'unanswered' = () => true;
   /** Api keys of the requests that were held, or whose answers were the first to be held. */
   readonly held: number[] = [];
   readonly #server: Server;
@@ -119,6 +122,7 @@ class Relay {
   readonly #requests: Buffer[] = [];
   readonly #answers: Buffer[] = [];
   #isSwallowing = false;
+  #endsWithAnswer = false;
 
   constructor(proxy: TcpProxy, client: Socket, broker: Socket) {
     this.#proxy = proxy;
@@ -156,8 +160,11 @@ class Relay {
 
   #request(request: Buffer): void {
     const apiKey = request.readInt16BE(4);
-    if (!this.#proxy.onRequest(apiKey, request)) this.#isSwallowing = true;
-    if (this.#isSwallowing) return;
+    const fate = this.#proxy.onRequest(apiKey, request);
+    if (fate === false) this.#isSwallowing = true;
+    if (fate === 'unanswered') this.#endsWithAnswer = true;
+    if (fate === 'cut') this.#client.destroy();
+    if (fate === 'cut' || this.#isSwallowing) return;
     if (this.#requests.length > 0 || this.#proxy.holdsRequest(apiKey)) {
       this.#requests.push(request);
       this.#proxy.held.push(apiKey);
@@ -168,7 +175,8 @@ class Relay {
   }
 
   #answer(answer: Buffer): void {
-    if (this.#isSwallowing) return;
+    if (this.#endsWithAnswer) this.#client.destroy();
+    if (this.#isSwallowing || this.#endsWithAnswer) return;
     if (this.#answers.length > 0 || this.#proxy.holdsAnswers()) this.#answers.push(answer);
     else this.#client.write(this.#proxy.onAnswer(answer));
   }
