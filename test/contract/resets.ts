@@ -144,6 +144,7 @@ export function resetsSuite({ open, engines, compact, fates, meet }: ResetsSuite
           const resetStores = { id: 'once', stores: { ledger: ['sums'] } };
           const after = { a: [0, 1], b: [0, 1] };
           assert.deepEqual((await run({ engine, resetStores })).state, after);
+          assert.deepEqual(await elsewhere({ engine }), after);
           meet(fate, 0);
           assert.deepEqual((await run({ engine, reset: { id: 'all' } })).state, { a: [1, 1], b: [2, 1] });
           assert.deepEqual(await elsewhere({ engine }), { a: [1, 1], b: [2, 1] });

@@ -55,7 +55,7 @@ describeKafka('managers that freeze', { otherClient: true }, (broker) => {
     test(`in processes that are stopped and woken leave no partition unserved and never write twice (seed ${FIRST})`, (t) =>
       live(t, FIRST, 'process'));
 
-    test('a member whose heartbeats alone are held back goes on until it is fenced, never takes its ids again, and returns when it is heard', async () => {
+    test('a member whose heartbeats alone are held back goes on until it is fenced, never takes its ids again, and returns when it is heard', async (t) => {
       const world = new RelayFreezeWorld(broker().brokers, `deaf-${Date.now().toString(36)}`);
       const stateDir = await mkdtemp(join(tmpdir(), 'partita-deaf-'));
       const running: FreezeMember[] = [];
@@ -78,10 +78,12 @@ describeKafka('managers that freeze', { otherClient: true }, (broker) => {
         const second = await member('second');
         await until('the eviction', () => counts(second, 1));
         assert.equal((await first.all()).length, PARTITIONS, 'it has not heard of it');
+        const fencedFrom = performance.now();
         await produce(world);
         await until('the records of the new owner', () => counts(second, 2));
         await until('the fence', async () => (await first.all().catch(() => [])).length === 0);
         assert.equal(world.asked('first', 'init'), inits);
+        t.diagnostic(`it gave up ${Math.round(performance.now() - fencedFrom)} ms after it could be fenced`);
         world.thaw('first');
         await until('its return', async () => (await first.all().catch(() => [])).length === PARTITIONS / 2);
         await produce(world);

@@ -2,6 +2,7 @@
  * A broker as an operator has it in hand: topics, records, offsets and groups by stock kafkajs, under the moves that the
  * embedded log offers itself, so that the same tests of recovery run on both. It never starts a broker.
  */
+import assert from 'node:assert/strict';
 import kafkajs, { type Admin, type Kafka } from 'kafkajs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { kafka, type LogFactory } from '../../src/index.js';
@@ -24,6 +25,8 @@ export class KafkaLedgerLog implements LedgerLog {
   readonly #admin: Admin;
   /** Between managers and the broker; the operator goes beside it. */
   readonly #relay: TcpProxy;
+  /** A fate that no transaction has met yet. */
+  #awaited: Fate | undefined;
 
   private constructor(relay: TcpProxy, brokers: readonly string[], client: Kafka, admin: Admin) {
     const factory = kafka({ brokers: [relay.address] });
@@ -51,7 +54,9 @@ export class KafkaLedgerLog implements LedgerLog {
    */
   meet(fate: Fate, after: number): void {
     let ends = 0;
+    this.#awaited = fate;
     this.#relay.onRequest = (apiKey) => {
+      if (ends > after) this.#awaited = undefined;
       if (apiKey === INIT_PRODUCER_ID && ends > after) this.#relay.onRequest = () => true;
       if (apiKey !== END_TRANSACTION || ++ends <= after) return true;
       return fate === 'lost' && ends === after + 1 ? 'unanswered' : 'cut';
@@ -169,6 +174,7 @@ export class KafkaLedgerLog implements LedgerLog {
   async close(): Promise<void> {
     await this.#admin.disconnect();
     await this.#relay.close();
+    assert.equal(this.#awaited, undefined, 'no transaction has met its fate');
   }
 }
 
