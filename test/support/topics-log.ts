@@ -13,7 +13,7 @@ export interface TopicRecord {
 
 export interface RecordToSend {
   readonly key: string | null;
-  readonly value: string;
+  readonly value: string | Buffer;
   /** @default what Kafka's partitioner says of the key */
   readonly partition?: number;
   readonly timestamp?: number;
