@@ -83,9 +83,9 @@ export class Disks {
 
 const NEVER = new Promise<never>(() => undefined);
 
-/** The same disk for every process of a host. */
+/** The same disk for every process of a host, and the same name in every world. */
 function onDisk(path: string): string {
-  return path.replace(/@[^/]*/, '');
+  return path.replace(/^\/simulated\/\d+\//, '').replace(/@[^/]*/, '');
 }
 
 interface DiskView {
