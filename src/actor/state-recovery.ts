@@ -67,7 +67,7 @@ export interface StateRecoveryOptions {
 }
 
 interface DueReset {
-  /** What is given up: everything, or these families. */
+  /** What is given up: everything, or these stores. */
   readonly given: 'state' | readonly string[];
   readonly why: string;
   /** The checkpoint that follows it. */
