@@ -176,13 +176,7 @@ export class StorePartition {
   /** Destroys whatever is in the directory and opens an empty database for the present changelog. */
   async rebuild(): Promise<void> {
     this.#expectNotClosed();
-    const engine = this.#engine;
-    this.#engine = undefined;
-    await engine?.close();
-    this.#rebuilding = withLockPatience(this.#options, async () => {
-      await this.#destroy();
-      await this.#open();
-    });
+    this.#rebuilding = this.#rebuild();
     await this.#rebuilding;
   }
 
@@ -229,6 +223,18 @@ export class StorePartition {
     // While the lock is held. The next opening would not see it, and the next read would end that one too.
     if (damage !== undefined && rebuildOnCorruption) await leaveDamageMark(directory, damage.message);
     await this.#engine?.close();
+  }
+
+  async #rebuild(): Promise<void> {
+    const engine = this.#engine;
+    this.#engine = undefined;
+    await engine?.close();
+    await withLockPatience(this.#options, async () => {
+      // Who closes meanwhile gets what there is, not a new database.
+      this.#expectNotClosed();
+      await this.#destroy();
+      await this.#open();
+    });
   }
 
   async #open(): Promise<void> {
