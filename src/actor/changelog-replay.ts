@@ -114,7 +114,9 @@ export class ChangelogReplay {
     else for (const store of dropped) await this.#dropStore(partition, store);
     this.#records += writes.length;
     this.#bytes += page.bytes.byteLength;
-    const position = { offset: page.next - 1, appendTime: lastAppendTime(page), sync: false };
+    // Of a page that compaction has emptied there is no time: the state is as old as what stands before it.
+    const appendTime = Math.max(lastAppendTime(page), partition.appendTime);
+    const position = { offset: page.next - 1, appendTime, sync: false };
     await partition.apply(
       writes,
       checkpointRecord === undefined ? position : { ...position, checkpointRecord },

@@ -17,7 +17,6 @@ import type { AnyDefinition } from '../processor/define-processor.js';
 import type { EventClock, StateStore } from '../state/state-store.js';
 import { StorePartition } from '../storage/store-partition.js';
 import {
-  PROGRESS,
   type ActorApi,
   type ActorSpec,
   type ActorStats,
@@ -66,7 +65,6 @@ export class PartitionActor implements ActorApi {
   readonly #uplink: ActorUplink;
   readonly #environment: ActorEnvironment;
   readonly #where: string;
-  readonly #progress: Int32Array;
   readonly #mark: CallMark;
   readonly #watchdog: Watchdog;
   #unwatch: () => void = () => undefined;
@@ -110,7 +108,6 @@ export class PartitionActor implements ActorApi {
     this.#environment = environment;
     this.#where = `${spec.id.stream}-${String(spec.id.partition)}`;
     this.lifecycle = new Lifecycle(actorLifecycle, `actor ${this.#where}`);
-    this.#progress = new Int32Array(spec.progress);
     this.#mark = new CallMark(spec.progress);
     this.#watchdog = new Watchdog({
       clock: environment.clock,
@@ -141,6 +138,7 @@ export class PartitionActor implements ActorApi {
     const startedAt = this.#environment.clock.monotonic();
     try {
       const recovered = await this.#recovery().run();
+      this.#throwIfStopped();
       this.#equip(recovered);
       this.#watch();
       await this.#init();
@@ -354,13 +352,13 @@ export class PartitionActor implements ActorApi {
   /** parked or recovering → running, with everything as it was. */
   #goOn(how: 'unchanged' | 'verified', startedAt: number): ResumedActor {
     for (const lane of this.#lanes) lane.restart();
-    this.#heldSince = undefined;
     this.#run();
     return { ...this.#recoveredActor(startedAt), how };
   }
 
   #run(): void {
     this.lifecycle.move('running');
+    this.#heldSince = undefined;
     this.#idle?.busy();
     this.#loop = this.#work().catch((error: unknown) => this.#fail(error));
   }
@@ -386,8 +384,8 @@ export class PartitionActor implements ActorApi {
       if (!this.lifecycle.is('running')) return;
       const approach = this.#approach;
       const next = () => (approach === undefined ? this.#burst() : this.#approachSuspect(approach));
-      const more = (await this.#runDue()) ? await next() : true;
-      if (this.#idle !== undefined && this.#passIdleTime(this.#idle)) continue;
+      const left = (await this.#runDue()) ? await next() : true;
+      const more = (this.#idle !== undefined && this.#passIdleTime(this.#idle)) || left;
       if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
         bursts = 0;
         this.#sendOutputs();
@@ -553,8 +551,8 @@ export class PartitionActor implements ActorApi {
   async #serveCalls(): Promise<void> {
     const processor = this.#processor!;
     for (let call = this.#calls.next(); call !== undefined; call = this.#calls.next()) {
-      this.#mark.call();
       if (call.kind === 'query') {
+        this.#mark.call();
         const answered = processor.query(call.call).then(call.resolve, (error: unknown) => {
           // Under an actor that ended it saw the end of its state; the next actor can answer it.
           const goesOn = this.lifecycle.is('running') && this.#processor === processor;
@@ -567,7 +565,7 @@ export class PartitionActor implements ActorApi {
         if (processor.asyncHandlers) await this.#called(answered);
         this.#mark.none();
       } else {
-        Atomics.store(this.#progress, PROGRESS.startedCommand, call.call.seq);
+        this.#mark.command(call.call.seq);
         try {
           const result = await this.#called(processor.command(call.call));
           this.#calls.commandDone(call, result);

@@ -255,7 +255,7 @@ export class StateRecovery {
     for (;;) {
       const inputs = await this.#inputFacts(committed);
       const decision: PositionsDecision =
-        record === undefined && this.#replay.records > 0
+        record === undefined && (this.#replay.records > 0 || (await partition.holdsRows()))
           ? { kind: 'stateMissing', why: 'the changelog holds entries and no checkpoint of theirs' }
           : decidePositions(record, inputs, spec.options);
       if (decision.kind === 'stateMissing' && spec.options.onStateMissing === 'startEmpty')

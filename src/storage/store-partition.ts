@@ -79,6 +79,7 @@ const META_FAMILY = '$partita';
 const META_PREFIX = familyPrefix(META_FAMILY);
 const POSITION_KEY = storeKey(META_PREFIX, Buffer.from('p'));
 const CHECKPOINT_KEY = storeKey(META_PREFIX, Buffer.from('c'));
+const OWN_ROWS = 2;
 /** Offset and append time, each an int64. */
 const POSITION_BYTES = 16;
 const FILE_ENGINES = ['level', 'rocksdb'] as const;
@@ -136,6 +137,19 @@ export class StorePartition {
   /** Nothing of a changelog has been applied yet. */
   get empty(): boolean {
     return this.#offset === -1 && this.#checkpointRecord === undefined;
+  }
+
+  /** Whether there is a row of a store. */
+  async holdsRows(): Promise<boolean> {
+    const snapshot = this.snapshot();
+    try {
+      const scan = snapshot.scan({ limit: OWN_ROWS + 1 });
+      for (let rows = await scan.next(); rows.length > 0; rows = await scan.next())
+        if (rows.some(([key]) => !isMetaKey(key))) return true;
+      return false;
+    } finally {
+      await snapshot.close();
+    }
   }
 
   /** Synchronous point read; the bytes belong to the caller. */
