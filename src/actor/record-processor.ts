@@ -12,7 +12,7 @@ import type { EventClock } from '../state/event-clock.js';
 import { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
 import type { LateUpdate, WindowEvents } from '../state/window-events.js';
-import type { ActorSpec, ActorUplink, CommandCall, QueryCall } from '../threads/protocol.js';
+import type { ActorSpec, ActorStats, ActorUplink, CommandCall, QueryCall } from '../threads/protocol.js';
 import type { CallMark } from './call-mark.js';
 import { DueRunner } from './due-runner.js';
 import { ErrorHandling, isFatal } from './error-policy.js';
@@ -37,6 +37,10 @@ export interface RecordProcessorOptions {
   readonly eventClock: EventClock;
   readonly mark: CallMark;
 }
+
+export type ProcessedCounts = Pick<ActorStats, 'records' | 'skipped' | 'timers' | 'late'>;
+
+export const NOTHING_PROCESSED: ProcessedCounts = { records: 0, skipped: 0, timers: 0, late: 0 };
 
 export class RecordProcessor {
   /** Emits of records. */
@@ -119,6 +123,17 @@ export class RecordProcessor {
   /** Whether a handler has returned a promise: then queries must not interleave with what is processed. */
   get asyncHandlers(): boolean {
     return this.#asyncHandlers || this.due?.asyncCalls === true || this.dueByWallClock?.asyncCalls === true;
+  }
+
+  /** Of this processor, since its making. */
+  get counts(): ProcessedCounts {
+    const { due, dueByWallClock } = this;
+    return {
+      records: this.records,
+      skipped: this.skipped + (due?.skipped ?? 0) + (dueByWallClock?.skipped ?? 0),
+      timers: (due?.timers ?? 0) + (dueByWallClock?.timers ?? 0),
+      late: this.late,
+    };
   }
 
   /** Processes the record at the lane's head and advances the lane. Rejects or throws only what ends the actor. */

@@ -78,8 +78,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a command is acknowledged before its commit',
-    file: 'actor/partition-actor.js',
-    from: 'this.#calls.commandDone(call, result);',
+    file: 'actor/processing-loop.js',
+    from: 'this.#options.calls.commandDone(call, result);',
     to: 'call.resolve(result);',
   },
   {
