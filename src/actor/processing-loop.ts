@@ -233,7 +233,7 @@ export class ProcessingLoop {
   #query(call: Extract<PendingCall, { kind: 'query' }>): Promise<void> | undefined {
     const { partition } = this.#equipment;
     this.#mark.call();
-    const answered = this.#processor.query(call.call).then(call.resolve, (error: unknown) => {
+    const answered = this.#processor.calls.query(call.call).then(call.resolve, (error: unknown) => {
       // Under an actor that ended it saw the end of its state; the next actor can answer it.
       const goesOn = this.#isRunning() && !this.#retired;
       call.reject(goesOn ? error : this.#options.restarted('notStarted'));
@@ -251,7 +251,7 @@ export class ProcessingLoop {
     const schedule = this.#schedule;
     this.#mark.command(call.call.seq);
     try {
-      const result = await this.#called(this.#processor.command(call.call));
+      const result = await this.#called(this.#processor.calls.command(call.call));
       this.#options.calls.commandDone(call, result);
     } catch (error) {
       call.reject(error);

@@ -72,8 +72,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the savepoint of a command does not cover its emits',
-    file: 'actor/record-processor.js',
-    from: 'this.commandOutputs.rollback();',
+    file: 'actor/call-runner.js',
+    from: 'outputs.rollback();',
     to: '',
   },
   {
