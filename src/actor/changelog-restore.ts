@@ -16,7 +16,8 @@ import {
 } from '../changelog/checkpoint-record.js';
 import type { Clock } from '../core/clock.js';
 import type { CommittedOffset, LogBatch, OffsetCommit } from '../core/log-types.js';
-import { isMetaKey, type StorePartition } from '../storage/store-partition.js';
+import { isMetaKey } from '../storage/position-rows.js';
+import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 import { commitFailed } from './checkpoint.js';
 

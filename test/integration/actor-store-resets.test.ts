@@ -12,10 +12,10 @@ import { tumbling, windowed } from '../../src/processor/windowed.js';
 import { ActorHarness, CHANGELOG } from '../support/actor-harness.js';
 
 const MINUTE = 60_000;
-const NAMES = ['windows', 'rates', 'lived'] as const;
+const NAMES = ['windows', 'rates', 'lived', '$timer.remind'] as const;
 
 /** Stores of every kind that keeps more than its rows; `other` has the names' beginning and is never reset. */
-const inWindowsOf = (sizeMs: number) =>
+const inWindowsOf = (sizeMs: number, fired: number[]) =>
   defineProcessor({
     inputs: { events: topic({ key: string(), value: json<number>() }) },
     stores: {
@@ -34,7 +34,13 @@ const inWindowsOf = (sizeMs: number) =>
       rates: timestamped({ key: string(), value: json<number>() }),
       lived: keyValue({ key: string(), value: json<number>(), ttlMs: MINUTE }),
     },
-    process({ key, value, timestamp }, { stores }) {
+    timers: {
+      remind: (_context, _key, value: number) => {
+        fired.push(value);
+      },
+    },
+    process({ key, value, timestamp }, { stores, schedule }) {
+      schedule.remind(`${key}${value}`, 2 * MINUTE, value);
       stores.windows.add(key, value);
       stores.windowsToo.add(key, value);
       stores.rates.set(key, value, timestamp);
@@ -61,13 +67,14 @@ const reset = { moved: undefined, state: undefined, stores: { id: 'anew', names:
 
 describe('stores that are reset on demand', () => {
   for (const engine of ['memory', 'level', 'rocksdb'] as const)
-    it(`have nothing left of their windows, entries and expiries on ${engine}`, async (t) => {
+    it(`have nothing left of their windows, entries, expiries and timers on ${engine}`, async (t) => {
       const directory = mkdtempSync(join(tmpdir(), 'partita-store-reset-'));
       t.after(() => {
         rmSync(directory, { recursive: true, force: true });
       });
+      const fired: number[] = [];
       await using harness = await ActorHarness.make({
-        definition: inWindowsOf(10_000),
+        definition: inWindowsOf(10_000, fired),
         directory: join(directory, 'p'),
         options: { engine },
       });
@@ -75,7 +82,7 @@ describe('stores that are reset on demand', () => {
       await event(harness, 1, 1_000);
       await event(harness, 2, 2_000);
       await harness.crash();
-      harness.definition = inWindowsOf(20_000);
+      harness.definition = inWindowsOf(20_000, fired);
       harness.options = { engine, resets: reset };
       await harness.boot();
       const none = { windows: [], windowsToo: [[0, 3]], rates: [], lived: undefined };
@@ -88,5 +95,7 @@ describe('stores that are reset on demand', () => {
       harness.directory = join(directory, 'elsewhere');
       await harness.boot();
       assert.deepEqual(await harness.query('seen', 'a'), anew, 'and so it is on another machine');
+      await event(harness, 5, 3 * MINUTE);
+      assert.deepEqual(fired, [4, 5], 'only what was scheduled after the reset');
     });
 });
