@@ -12,7 +12,6 @@ import { PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { actorLifecycle, type ActorState } from '../core/lifecycles.js';
 import { unlessAborted } from '../core/unless-aborted.js';
-import { Watchdog } from '../core/watchdog.js';
 import type {
   ActorApi,
   ActorSpec,
@@ -32,9 +31,10 @@ import type {
   ResumeOptions,
 } from '../threads/protocol.js';
 import type { ActorEnvironment } from './actor-environment.js';
-import { restartedError, stuckError, toPartitaError } from './actor-errors.js';
+import { restartedError, toPartitaError } from './actor-errors.js';
 import { CallMark } from './call-mark.js';
 import { CallQueue, type CommandOutcome } from './call-queue.js';
+import { CallWatchdog } from './call-watchdog.js';
 import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
 import { prepareWork, type Work } from './equipment.js';
 import { openParts, type OpenedParts } from './opened-parts.js';
@@ -51,8 +51,7 @@ export class PartitionActor implements ActorApi {
   readonly #environment: ActorEnvironment;
   readonly #where: string;
   readonly #mark: CallMark;
-  readonly #watchdog: Watchdog;
-  #unwatch: () => void = () => undefined;
+  readonly #watchdog: CallWatchdog;
   readonly #abort = new AbortController();
   readonly #calls = new CallQueue();
   #opened: OpenedParts | undefined;
@@ -81,11 +80,7 @@ export class PartitionActor implements ActorApi {
     this.#where = `${spec.id.stream}-${String(spec.id.partition)}`;
     this.lifecycle = new Lifecycle(actorLifecycle, `actor ${this.#where}`);
     this.#mark = new CallMark(spec.progress);
-    this.#watchdog = new Watchdog({
-      clock: environment.clock,
-      limitMs: spec.options.watchdogMs,
-      isDebugged: environment.isDebugged ?? (() => false),
-    });
+    this.#watchdog = new CallWatchdog(spec, this.#mark, environment, (error) => void this.#fail(error));
     this.#approach = spec.suspect === undefined ? undefined : new SuspectApproach(spec.suspect);
     this.#wakeUp = new WakeUp(environment.clock);
     this.#schedule = new CheckpointSchedule(spec, environment.clock);
@@ -111,7 +106,8 @@ export class PartitionActor implements ActorApi {
       const recovered = await this.#recovery().run();
       this.#throwIfStopped();
       const work = this.#equip(recovered);
-      this.#watch();
+      // From here on a handler that does not settle in time ends the actor, and it alone.
+      this.#watchdog.start();
       await this.#init();
       await this.#start(work, recovered);
       return this.#recoveredActor(startedAt, recovered);
@@ -287,14 +283,6 @@ export class PartitionActor implements ActorApi {
     this.#mark.none();
   }
 
-  /** From here on a handler that does not settle in time ends the actor, and it alone. */
-  #watch(): void {
-    this.#unwatch = this.#watchdog.watch(
-      () => this.#mark.waiting,
-      () => void this.#fail(stuckError(this.#spec, this.#mark.at)),
-    );
-  }
-
   /** recovering → running; the starting positions are committed first. */
   async #start({ checkpoints, loop }: Work, { commitFirst, reset }: RecoveredState): Promise<void> {
     if (commitFirst) await checkpoints.start('asked', reset);
@@ -418,7 +406,7 @@ export class PartitionActor implements ActorApi {
   }
 
   async #giveBack(): Promise<void> {
-    this.#unwatch();
+    this.#watchdog.stop();
     this.#calls.dropUncommitted((outcome) => this.#restarted(outcome));
     this.#work?.equipment.state?.discard();
     try {
