@@ -21,10 +21,16 @@ export class CallMark {
     this.#calls[PROGRESS.call] = offset + 1;
   }
 
-  /** A command, query, timer or closing is being run. */
+  /** A query, timer or closing, or the processor's `init`, is being run. */
   call(): void {
     this.#numbers[PROGRESS.input] = -1;
     this.#calls[PROGRESS.call] = 1;
+  }
+
+  /** The command with this number is being run; no incarnation after this one may run it again. */
+  command(seq: number): void {
+    this.#calls[PROGRESS.startedCommand] = seq;
+    this.call();
   }
 
   /** What was begun has returned a promise; others of the thread run until it settles. */

@@ -2,10 +2,11 @@
  * Replays pages of the changelog into the database: each page is one atomic write with its offset, resets drop what stood
  * before them, and a stop is heeded between two pages. From where and whether at all is decided by `state-recovery.ts`.
  */
-import { compareBytes, familyPrefix, prefixEnd } from '../codec/keys.js';
+import { compareBytes } from '../codec/keys.js';
 import { readBatchHeader } from '../codec/record-batch-header.js';
 import { RecordReader } from '../codec/record-batch-reader.js';
 import { CHECKPOINT_KEY, RESET_KEY, storeResetOf } from '../changelog/checkpoint-record.js';
+import { isOfStore, storeRanges } from '../changelog/store-families.js';
 import type { Clock } from '../core/clock.js';
 import { PartitaError } from '../core/errors.js';
 import type { LogPage } from '../core/log-types.js';
@@ -29,8 +30,8 @@ interface ScannedPage {
   readonly checkpointRecord: Uint8Array | undefined;
   /** Everything before the page is given up. */
   readonly reset: boolean;
-  /** Prefixes of the families of which everything before the page is given up. */
-  readonly dropped: readonly Uint8Array[];
+  /** Stores of which everything before the page is given up. */
+  readonly dropped: readonly string[];
   readonly writes: readonly EngineWrite[];
 }
 
@@ -110,10 +111,12 @@ export class ChangelogReplay {
   async #applyPage(partition: StorePartition, page: LogPage): Promise<void> {
     const { checkpointRecord, reset, dropped, writes } = this.#scanPage(page, true);
     if (reset) await partition.rebuild();
-    else for (const prefix of dropped) await this.#dropFamily(partition, prefix);
+    else for (const store of dropped) await this.#dropStore(partition, store);
     this.#records += writes.length;
     this.#bytes += page.bytes.byteLength;
-    const position = { offset: page.next - 1, appendTime: lastAppendTime(page), sync: false };
+    // Of a page that compaction has emptied there is no time: the state is as old as what stands before it.
+    const appendTime = Math.max(lastAppendTime(page), partition.appendTime);
+    const position = { offset: page.next - 1, appendTime, sync: false };
     await partition.apply(
       writes,
       checkpointRecord === undefined ? position : { ...position, checkpointRecord },
@@ -121,20 +124,22 @@ export class ChangelogReplay {
   }
 
   /**
-   * Deletes a family's rows in bounded batches, at the position as it is: after a crash in between the reset record is met
+   * Deletes a store's rows in bounded batches, at the position as it is: after a crash in between the reset record is met
    * again, since it lies behind that position.
    */
-  async #dropFamily(partition: StorePartition, prefix: Uint8Array): Promise<void> {
+  async #dropStore(partition: StorePartition, store: string): Promise<void> {
     const { offset, appendTime } = partition;
     if (offset < 0) return;
-    const end = prefixEnd(prefix);
     const snapshot = partition.snapshot();
     try {
-      const scan = snapshot.scan({ gte: prefix, ...(end === undefined ? {} : { lt: end }) });
-      for (let rows = await scan.next(); rows.length > 0; rows = await scan.next()) {
-        this.#options.checkStopped();
-        const deletes = rows.map(([key]) => ({ key, value: null }));
-        await partition.apply(deletes, { offset, appendTime, sync: false });
+      for (const range of storeRanges(store)) {
+        const scan = snapshot.scan(range);
+        for (let rows = await scan.next(); rows.length > 0; rows = await scan.next()) {
+          this.#options.checkStopped();
+          const deletes = rows.map(([key]) => ({ key, value: null }));
+          await partition.apply(deletes, { offset, appendTime, sync: false });
+        }
+        await scan.close();
       }
     } finally {
       await snapshot.close();
@@ -153,23 +158,22 @@ export class ChangelogReplay {
     });
     let checkpointRecord: Uint8Array | undefined;
     let reset = false;
-    let dropped: Uint8Array[] = [];
+    let dropped: string[] = [];
     let writes: EngineWrite[] = [];
     while (reader.next()) {
       const key = reader.key();
       if (key === null) throw this.#noKey(reader.offset);
       const value = reader.value();
-      const family = storeResetOf(key);
+      const store = storeResetOf(key);
       if (sameBytes(key, CHECKPOINT_KEY)) checkpointRecord = value ?? undefined;
       else if (sameBytes(key, RESET_KEY)) {
         reset = true;
         checkpointRecord = undefined;
         dropped = [];
         writes = [];
-      } else if (family !== undefined) {
-        const prefix = familyPrefix(family);
-        writes = writes.filter((write) => !beginsWith(write.key, prefix));
-        dropped.push(prefix);
+      } else if (store !== undefined) {
+        writes = writes.filter((write) => !isOfStore(write.key, store));
+        dropped.push(store);
       } else if (wantsWrites) writes.push({ key, value });
     }
     return { checkpointRecord, reset, dropped, writes };
@@ -188,12 +192,6 @@ export class ChangelogReplay {
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.byteLength === b.byteLength && compareBytes(a, b) === 0;
-}
-
-function beginsWith(key: Uint8Array, prefix: Uint8Array): boolean {
-  return (
-    key.byteLength >= prefix.byteLength && compareBytes(key.subarray(0, prefix.byteLength), prefix) === 0
-  );
 }
 
 /** Largest timestamp of the page's last batch: its append time, since changelogs are stamped by the log. */

@@ -16,7 +16,8 @@ import {
 } from '../changelog/checkpoint-record.js';
 import type { Clock } from '../core/clock.js';
 import type { CommittedOffset, LogBatch, OffsetCommit } from '../core/log-types.js';
-import { isMetaKey, type StorePartition } from '../storage/store-partition.js';
+import { isMetaKey } from '../storage/position-rows.js';
+import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 import { commitFailed } from './checkpoint.js';
 
@@ -82,7 +83,7 @@ export class RecoveryWriter {
   }
 }
 
-/** One transaction: what is given up (everything, or these families), the record after it, and the group's offsets. */
+/** One transaction: what is given up (everything, or these stores), the record after it, and the group's offsets. */
 export async function commitReset(
   options: ChangelogWriterOptions,
   given: 'state' | readonly string[],
@@ -91,7 +92,7 @@ export async function commitReset(
 ): Promise<void> {
   const writer = new RecoveryWriter(options, beyond);
   if (given === 'state') writer.append(RESET_KEY, Uint8Array.of(1));
-  else for (const family of given) writer.append(storeResetKey(family), Uint8Array.of(1));
+  else for (const store of given) writer.append(storeResetKey(store), Uint8Array.of(1));
   writer.append(CHECKPOINT_KEY, encodeCheckpointRecord(record));
   await writer.commit(offsetsOf(options.spec, record, () => true));
 }

@@ -83,14 +83,16 @@ export class Checkpoint {
    * Freezes in this very step; resolves after the flush. Rejects with what ends the actor: FENCED, COMMIT_IN_DOUBT,
    * COMMIT_REJECTED, an engine's error. `onCommitted` is called once the log has committed, whatever becomes of the flush.
    */
-  run(contents: CheckpointContents, onCommitted: () => void): Promise<void> {
+  async run(contents: CheckpointContents, onCommitted: () => void): Promise<void> {
     this.lifecycle.move('frozen');
-    const frozen = this.#options.state?.freeze();
-    this.#number++;
-    return this.#complete(contents, frozen, onCommitted).catch((error: unknown) => {
+    try {
+      const frozen = this.#options.state?.freeze();
+      this.#number++;
+      await this.#complete(contents, frozen, onCommitted);
+    } catch (error) {
       this.lifecycle.move('failed');
       throw error;
-    });
+    }
   }
 
   async #complete(

@@ -8,7 +8,7 @@ import type { FailedRecord } from '../processor/define-processor.js';
 import type { DueCall, DueHead, DueSource } from '../state/due-source.js';
 import type { StateStore } from '../state/state-store.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
-import { isFatal, type ErrorHandling } from './error-policy.js';
+import { isFatal, throwIfFailed, type ErrorHandling } from './error-policy.js';
 import { isPromise, type HandlerContexts } from './handler-contexts.js';
 import type { OutputBatches } from './output-batches.js';
 
@@ -157,7 +157,7 @@ export class DueRunner {
 
   #done(source: DueSource): Promise<void> | undefined {
     const { state, tellLates } = this.#options;
-    if (state.failure !== undefined) throw state.failure;
+    throwIfFailed(state);
     source.pop();
     if (source.kind === 'timer') this.timers++;
     const telling = state.events.lates.length > 0 ? tellLates() : undefined;
@@ -167,7 +167,7 @@ export class DueRunner {
   /** Rolls the call back and does what the policy says; what was due is done with all the same, without its call. */
   async #failed(source: DueSource, call: DueCall, error: unknown, now: number): Promise<void> {
     const { state, outputs, errors, spec } = this.#options;
-    if (state.failure !== undefined) throw state.failure;
+    throwIfFailed(state);
     if (isFatal(error)) throw error;
     state.rollback();
     outputs.rollback();

@@ -1,36 +1,32 @@
 /**
- * What an actor processes records with, made over what recovery arrived at: its stores, its handlers, its checkpoints, a
- * lane for each input. Made once per recovery; nothing of it outlives the state that it was made over.
+ * What an actor works with, made over what recovery arrived at: its stores, its handlers, a lane for each input, its
+ * checkpoints and its loop. Made once per recovery; nothing of it outlives the state that it was made over.
  */
-import type { Clock } from '../core/clock.js';
-import type { AnyDefinition } from '../processor/define-processor.js';
 import { storesOf } from '../processor/tables.js';
 import { EventClock, StateStore } from '../state/state-store.js';
 import type { StorePartition } from '../storage/store-partition.js';
-import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
-import type { CallMark } from './call-mark.js';
 import { Checkpoint } from './checkpoint.js';
+import { CheckpointCoordinator } from './checkpoint-coordinator.js';
+import { positionsOf } from './checkpoint-schedule.js';
 import { checkStores, storeForms, timerKeySerde } from './declared-stores.js';
 import { InputLane } from './input-lane.js';
+import type { OpenedParts } from './opened-parts.js';
+import { ProcessingLoop, type LoopOptions } from './processing-loop.js';
 import { RecordProcessor } from './record-processor.js';
 import type { RecoveredState } from './state-recovery.js';
 
 /** What a changelog record needs beside its key and value. */
 const CHANGELOG_RECORD_OVERHEAD = 256;
 
-export interface EquipmentOptions {
-  readonly spec: ActorSpec;
-  readonly definition: AnyDefinition;
-  readonly config: unknown;
-  readonly partition: StorePartition | undefined;
+export interface EquipmentOptions extends Omit<LoopOptions, 'equipment' | 'checkpoints'> {
+  readonly opened: OpenedParts;
   readonly cacheBytes: number;
-  readonly uplink: ActorUplink;
-  readonly clock: Clock;
   readonly signal: AbortSignal;
-  readonly mark: CallMark;
 }
 
 export interface Equipment {
+  /** Absent for a stream without state. */
+  readonly partition: StorePartition | undefined;
   /** Absent for a stream without state. */
   readonly state: StateStore | undefined;
   readonly eventClock: EventClock;
@@ -40,15 +36,30 @@ export interface Equipment {
   readonly lanes: readonly InputLane[];
 }
 
+export interface Work {
+  readonly equipment: Equipment;
+  readonly checkpoints: CheckpointCoordinator;
+  readonly loop: ProcessingLoop;
+}
+
 /** @throws PartitaError STORE_INCOMPATIBLE, INVALID_PROCESSOR */
-export function equip(recovered: RecoveredState, options: EquipmentOptions): Equipment {
-  const { spec, definition, config, partition, uplink, clock, signal, mark } = options;
+export function prepareWork(recovered: RecoveredState, options: EquipmentOptions): Work {
+  const equipment = equip(recovered, options);
+  const checkpoints = new CheckpointCoordinator({ ...options, equipment });
+  options.schedule.frozen(positionsOf(equipment.lanes));
+  return { equipment, checkpoints, loop: new ProcessingLoop({ ...options, equipment, checkpoints }) };
+}
+
+function equip(recovered: RecoveredState, options: EquipmentOptions): Equipment {
+  const { spec, uplink, clock, signal, mark } = options;
+  const { definition, config, partition } = options.opened;
   const stores = storeForms(definition);
   checkStores(partition?.checkpointRecord, stores, spec, uplink);
   const eventClock = new EventClock(recovered.eventClock, spec.options.maxClockAdvanceMs);
   const state = partition === undefined ? undefined : storesOver(partition, options, eventClock);
   const { checkpoint: last } = recovered;
   return {
+    partition,
     state,
     eventClock,
     processor: new RecordProcessor({
@@ -82,7 +93,8 @@ export function equip(recovered: RecoveredState, options: EquipmentOptions): Equ
 }
 
 function storesOver(partition: StorePartition, options: EquipmentOptions, clock: EventClock): StateStore {
-  const { spec, definition, cacheBytes } = options;
+  const { spec, cacheBytes } = options;
+  const { definition } = options.opened;
   return new StateStore({
     stores: storesOf(definition),
     timers: { key: timerKeySerde(definition), handlers: definition.timers ?? {} },

@@ -4,6 +4,7 @@
  */
 import { describeError, isPartitaError, PartitaError, type ErrorCode } from '../core/errors.js';
 import type { AnyDefinition, ErrorDecision, FailedRecord } from '../processor/define-processor.js';
+import type { StateStore } from '../state/state-store.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 import type { OutputBatches, RawRecord } from './output-batches.js';
 
@@ -21,6 +22,11 @@ const FATAL_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 export function isFatal(error: unknown): boolean {
   return isPartitaError(error) && FATAL_CODES.has(error.code);
+}
+
+/** What failed the state ends the actor, whatever a handler made of the error. */
+export function throwIfFailed({ failure }: StateStore): void {
+  if (failure !== undefined) throw failure;
 }
 
 export interface ErrorPolicyOptions {

@@ -1,108 +1,77 @@
 /**
- * The actor of one partition: it alone owns the partition's database, cache and transaction. Its loop takes records,
- * commands and queries one after the other and yields to the event loop every few milliseconds; checkpoints overlap with
- * it. The actor never restarts itself: what goes wrong ends it with everything uncommitted, and the manager opens a new
- * one, which recovers (`state-recovery.ts`) from what is committed.
+ * The actor of one partition: it alone owns the partition's database, cache and transaction, from its opening to its end. Its
+ * work is `processing-loop.ts`, beside which checkpoints (`checkpoint-coordinator.ts`) run. The actor never restarts itself:
+ * what goes wrong ends it with everything uncommitted, and the manager opens a new one, which recovers (`state-recovery.ts`)
+ * from what is committed.
  *
  * created ─► opening ─► recovering ─► running ─► parked ─► recovering | running
  * any ─► closing ─► closed;  any ─► failed ─► closed
  */
 import { Deadline } from '../core/deadline.js';
-import { isPartitaError, PartitaError } from '../core/errors.js';
+import { PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
-import { actorLifecycle } from '../core/lifecycles.js';
+import { actorLifecycle, type ActorState } from '../core/lifecycles.js';
 import { unlessAborted } from '../core/unless-aborted.js';
-import { Watchdog } from '../core/watchdog.js';
-import type { AnyDefinition } from '../processor/define-processor.js';
-import type { EventClock, StateStore } from '../state/state-store.js';
-import { StorePartition } from '../storage/store-partition.js';
-import {
-  PROGRESS,
-  type ActorApi,
-  type ActorSpec,
-  type ActorStats,
-  type ActorUplink,
-  type CheckpointReason,
-  type Chunk,
-  type ChunkDone,
-  type ClosedActor,
-  type CloseOptions,
-  type CommandCall,
-  type OpenedActor,
-  type ParkedActor,
-  type QueryCall,
-  type RecoveredActor,
-  type ResumedActor,
-  type ResumeOptions,
+import type {
+  ActorApi,
+  ActorSpec,
+  ActorStats,
+  ActorUplink,
+  CheckpointReason,
+  Chunk,
+  ChunkDone,
+  ClosedActor,
+  CloseOptions,
+  CommandCall,
+  OpenedActor,
+  ParkedActor,
+  QueryCall,
+  RecoveredActor,
+  ResumedActor,
+  ResumeOptions,
 } from '../threads/protocol.js';
 import type { ActorEnvironment } from './actor-environment.js';
-import { restartedError, stuckError, toPartitaError } from './actor-errors.js';
+import { restartedError, toPartitaError } from './actor-errors.js';
 import { CallMark } from './call-mark.js';
 import { CallQueue, type CommandOutcome } from './call-queue.js';
-import type { Checkpoint } from './checkpoint.js';
+import { CallWatchdog } from './call-watchdog.js';
 import { CheckpointSchedule, positionsOf } from './checkpoint-schedule.js';
-import { parseConfig } from './declared-stores.js';
-import { EarlyOutputs } from './early-outputs.js';
-import { equip } from './equipment.js';
-import { IdleTime } from './idle-time.js';
-import type { InputLane } from './input-lane.js';
-import { chooseLane } from './input-merge.js';
-import type { RecordProcessor } from './record-processor.js';
+import { prepareWork, type Work } from './equipment.js';
+import { openParts, type OpenedParts } from './opened-parts.js';
+import type { ProcessingLoop } from './processing-loop.js';
+import { NOTHING_PROCESSED } from './record-processor.js';
 import { StateRecovery, type RecoveredState } from './state-recovery.js';
-import { poisonError, SuspectApproach } from './suspect-approach.js';
+import { SuspectApproach } from './suspect-approach.js';
 import { WakeUp } from './wake-up.js';
 
-/** The clock and the control lane are looked at after so many records. */
-const RECORDS_PER_LOOK = 32;
-/** Bytes of at-least-once outputs that may be unacknowledged before the loop waits. */
-const OUTPUTS_IN_FLIGHT_MAX = 2 << 20;
-/** Fewer bytes of them wait for the next bursts, a few at most, while there is more to process: each sending has its price. */
-const OUTPUTS_SENT_MIN = 128 << 10;
-const OUTPUT_BURSTS_MAX = 4;
-
 export class PartitionActor implements ActorApi {
-  readonly lifecycle: Lifecycle<(typeof actorLifecycle)['initial']>;
+  readonly lifecycle: Lifecycle<ActorState>;
   readonly #spec: ActorSpec;
   readonly #uplink: ActorUplink;
   readonly #environment: ActorEnvironment;
   readonly #where: string;
-  readonly #progress: Int32Array;
   readonly #mark: CallMark;
-  readonly #watchdog: Watchdog;
-  #unwatch: () => void = () => undefined;
+  readonly #watchdog: CallWatchdog;
   readonly #abort = new AbortController();
   readonly #calls = new CallQueue();
-  #definition: AnyDefinition | undefined;
-  #config: unknown;
-  #partition: StorePartition | undefined;
-  #state: StateStore | undefined;
-  #processor: RecordProcessor | undefined;
-  #eventClock: EventClock | undefined;
-  #checkpoint: Checkpoint | undefined;
-  /** Settles with the flush of the checkpoint under way; never rejects. */
-  #flushed: Promise<void> | undefined;
-  #lanes: readonly InputLane[] = [];
-  #loop: Promise<void> = Promise.resolve();
+  #opened: OpenedParts | undefined;
+  /** Over what was recovered last. */
+  #work: Work | undefined;
+  /** Settles when the loop has ended; never rejects. */
+  #running: Promise<void> = Promise.resolve();
   #failure: PartitaError | undefined;
   #closed: Promise<ClosedActor> | undefined;
   #opening: Promise<OpenedActor> | undefined;
   #released: Promise<void> | undefined;
   readonly #wakeUp: WakeUp;
   readonly #schedule: CheckpointSchedule;
-  readonly #early: EarlyOutputs;
+  readonly #approach: SuspectApproach | undefined;
   /** What chunks must carry; rises with every parking. */
   #epoch: number;
   #cacheBytes: number;
   /** Parked, with nothing under way and nothing uncommitted. */
   #quiet = false;
-  #reset = false;
-  #heldSince: number | undefined;
-  #idle: IdleTime | undefined;
-  /** Records that had been processed when it was last looked at. */
-  #idleRecords = 0;
   #restoredRecords = 0;
-  /** On the way to a record in which incarnations before this one have died. */
-  #approach: SuspectApproach | undefined;
 
   constructor(spec: ActorSpec, uplink: ActorUplink, environment: ActorEnvironment) {
     this.#spec = spec;
@@ -110,17 +79,11 @@ export class PartitionActor implements ActorApi {
     this.#environment = environment;
     this.#where = `${spec.id.stream}-${String(spec.id.partition)}`;
     this.lifecycle = new Lifecycle(actorLifecycle, `actor ${this.#where}`);
-    this.#progress = new Int32Array(spec.progress);
     this.#mark = new CallMark(spec.progress);
-    this.#watchdog = new Watchdog({
-      clock: environment.clock,
-      limitMs: spec.options.watchdogMs,
-      isDebugged: environment.isDebugged ?? (() => false),
-    });
+    this.#watchdog = new CallWatchdog(spec, this.#mark, environment, (error) => void this.#fail(error));
     this.#approach = spec.suspect === undefined ? undefined : new SuspectApproach(spec.suspect);
     this.#wakeUp = new WakeUp(environment.clock);
     this.#schedule = new CheckpointSchedule(spec, environment.clock);
-    this.#early = new EarlyOutputs(uplink, (error) => void this.#fail(error));
     this.#epoch = spec.epoch;
     this.#cacheBytes = spec.cacheBytes;
   }
@@ -141,10 +104,12 @@ export class PartitionActor implements ActorApi {
     const startedAt = this.#environment.clock.monotonic();
     try {
       const recovered = await this.#recovery().run();
-      this.#equip(recovered);
-      this.#watch();
+      this.#throwIfStopped();
+      const work = this.#equip(recovered);
+      // From here on a handler that does not settle in time ends the actor, and it alone.
+      this.#watchdog.start();
       await this.#init();
-      await this.#start(recovered);
+      await this.#start(work, recovered);
       return this.#recoveredActor(startedAt, recovered);
     } catch (error) {
       throw await this.#abandon(error);
@@ -154,7 +119,7 @@ export class PartitionActor implements ActorApi {
   process(chunk: Chunk): Promise<ChunkDone> {
     // Its end is reported with the real reason; a refused chunk would be taken for one.
     if (this.#isEnding()) return Promise.reject(this.#restarted());
-    const lane = this.#lanes.find((candidate) => candidate.spec.topic === chunk.topic);
+    const lane = this.#work?.equipment.lanes.find((candidate) => candidate.spec.topic === chunk.topic);
     if (!this.lifecycle.is('running') || lane === undefined || chunk.epoch !== this.#epoch)
       return Promise.resolve({ accepted: false, records: 0 });
     let done: Promise<ChunkDone>;
@@ -173,7 +138,8 @@ export class PartitionActor implements ActorApi {
     this.lifecycle.expect('running');
     this.#schedule.asked = reason;
     this.#wakeUp.ring();
-    await this.#calls.whenCommitted(() => this.#isClean());
+    const { checkpoints } = this.#work!;
+    await this.#calls.whenCommitted(() => checkpoints.isClean);
   }
 
   command(call: CommandCall): Promise<unknown> {
@@ -192,26 +158,22 @@ export class PartitionActor implements ActorApi {
 
   setCacheBytes(bytes: number): Promise<void> {
     this.#cacheBytes = bytes;
-    this.#state?.setCacheBytes(bytes);
+    this.#work?.equipment.state?.setCacheBytes(bytes);
     return Promise.resolve();
   }
 
   stats(): Promise<ActorStats> {
-    const processor = this.#processor;
-    const { due, dueByWallClock } = processor ?? {};
+    const { processor, state, lanes = [] } = this.#work?.equipment ?? {};
     return Promise.resolve({
-      records: processor?.records ?? 0,
-      skipped: (processor?.skipped ?? 0) + (due?.skipped ?? 0) + (dueByWallClock?.skipped ?? 0),
-      timers: (due?.timers ?? 0) + (dueByWallClock?.timers ?? 0),
-      late: processor?.late ?? 0,
-      nullKeys: this.#state?.events.nullKeys ?? 0,
-      isClosingWindows: due?.pendingWindows === true,
+      ...(processor?.counts ?? NOTHING_PROCESSED),
+      nullKeys: state?.events.nullKeys ?? 0,
+      isClosingWindows: processor?.due?.pendingWindows === true,
       checkpoints: this.#schedule.done,
       commands: this.#calls.commands,
       queries: this.#calls.queries,
-      cacheBytes: this.#state?.cacheBytes ?? 0,
+      cacheBytes: state?.cacheBytes ?? 0,
       restoredRecords: this.#restoredRecords,
-      positions: Object.fromEntries(this.#lanes.map((lane) => [lane.spec.topic, lane.position])),
+      positions: Object.fromEntries(lanes.map((lane) => [lane.spec.topic, lane.position])),
     });
   }
 
@@ -238,17 +200,19 @@ export class PartitionActor implements ActorApi {
     this.#quiet = false;
     this.#epoch = epoch;
     const startedAt = this.#environment.clock.monotonic();
-    if (!verify) return this.#goOn('unchanged', startedAt);
+    const parked = this.#work!;
+    if (!verify) return this.#goOn(parked, 'unchanged', startedAt);
     this.lifecycle.move('recovering');
     try {
-      const recovered = await this.#recovery().runAfterParking(positionsOf(this.#lanes), () => {
+      const { lanes, state } = parked.equipment;
+      const recovered = await this.#recovery().runAfterParking(positionsOf(lanes), () => {
         // Before the database changes: a query that is still under way must not see it half replayed.
-        this.#state?.discard();
+        state?.discard();
       });
       this.#throwIfStopped();
-      if (recovered === undefined) return this.#goOn('verified', startedAt);
-      this.#equip(recovered);
-      await this.#start(recovered);
+      if (recovered === undefined) return this.#goOn(parked, 'verified', startedAt);
+      parked.loop.retire();
+      await this.#start(this.#equip(recovered), recovered);
       return { ...this.#recoveredActor(startedAt, recovered), how: 'recovered' };
     } catch (error) {
       throw await this.#abandon(error);
@@ -266,24 +230,12 @@ export class PartitionActor implements ActorApi {
   // ── opening ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #open(): Promise<OpenedActor> {
-    const spec = this.#spec;
-    this.#definition = await this.#environment.importProcessor(spec.processorUrl);
-    this.#config = parseConfig(this.#definition, spec);
-    if (spec.changelog === undefined) return { storedOffset: undefined, rebuild: undefined };
-    this.#partition = await StorePartition.open({
-      directory: spec.directory,
-      engine: spec.options.engine,
-      changelogTopicId: spec.changelog.topicId,
-      openBudgetMs: spec.options.openBudgetMs,
-      engineOptions: { blockCacheBytes: 8 << 20, writeBufferBytes: 4 << 20 },
-      clock: this.#environment.clock,
-      signal: this.#abort.signal,
-      rebuildOnCorruption: spec.options.rebuildOnCorruption,
-      ...(this.#environment.engines === undefined ? {} : { factoryOf: this.#environment.engines }),
-    });
+    const opened = await openParts(this.#spec, this.#environment, this.#abort.signal);
+    this.#opened = opened;
     // Closed meanwhile: `close` waits for this and gives the database back.
     this.#throwIfStopped();
-    return { storedOffset: this.#partition.offset, rebuild: this.#partition.mismatch?.message };
+    const { partition } = opened;
+    return { storedOffset: partition?.offset, rebuild: partition?.mismatch?.message };
   }
 
   #recovery(): StateRecovery {
@@ -291,404 +243,75 @@ export class PartitionActor implements ActorApi {
       spec: this.#spec,
       uplink: this.#uplink,
       clock: this.#environment.clock,
-      partition: this.#partition,
+      partition: this.#opened?.partition,
       signal: this.#abort.signal,
     });
   }
 
   /** Everything that records need, over what was recovered. */
-  #equip(recovered: RecoveredState): void {
-    const made = equip(recovered, {
+  #equip(recovered: RecoveredState): Work {
+    this.#restoredRecords = recovered.restoredRecords;
+    this.#work = prepareWork(recovered, {
       spec: this.#spec,
-      definition: this.#definition!,
-      config: this.#config,
-      partition: this.#partition,
-      cacheBytes: this.#cacheBytes,
       uplink: this.#uplink,
       clock: this.#environment.clock,
       signal: this.#abort.signal,
+      lifecycle: this.lifecycle,
+      opened: this.#opened!,
+      cacheBytes: this.#cacheBytes,
+      schedule: this.#schedule,
+      calls: this.#calls,
+      wakeUp: this.#wakeUp,
       mark: this.#mark,
+      approach: this.#approach,
+      onFailed: (error) => this.#fail(error),
+      restarted: (outcome) => this.#restarted(outcome),
     });
-    this.#state = made.state;
-    this.#eventClock = made.eventClock;
-    this.#processor = made.processor;
-    this.#checkpoint = made.checkpoint;
-    this.#lanes = made.lanes;
-    const idle = made.state?.idle ?? [];
-    this.#idle = idle.length === 0 ? undefined : new IdleTime(this.#environment.clock, idle);
-    this.#schedule.frozen(positionsOf(made.lanes));
-    this.#restoredRecords = recovered.restoredRecords;
+    return this.#work;
   }
 
   /** The processor's own beginning; one that never ends is cut off with the actor. */
   async #init(): Promise<void> {
-    const { init } = this.#definition!;
+    const { definition, config } = this.#opened!;
+    const { init } = definition;
     if (init === undefined) return;
     const { signal } = this.#abort;
     this.#mark.call();
-    const initialised = init({ config: this.#config, partition: this.#spec.id.partition, signal });
+    const initialised = init({ config, partition: this.#spec.id.partition, signal });
     this.#mark.pending();
     await unlessAborted(Promise.resolve(initialised), signal);
     this.#mark.none();
   }
 
-  /** From here on a handler that does not settle in time ends the actor, and it alone. */
-  #watch(): void {
-    this.#unwatch = this.#watchdog.watch(
-      () => this.#mark.waiting,
-      () => void this.#fail(stuckError(this.#spec, this.#mark.at)),
-    );
-  }
-
   /** recovering → running; the starting positions are committed first. */
-  async #start(recovered: RecoveredState): Promise<void> {
-    if (recovered.commitFirst) {
-      this.#reset = recovered.reset;
-      await this.#startCheckpoint('asked');
-    }
+  async #start({ checkpoints, loop }: Work, { commitFirst, reset }: RecoveredState): Promise<void> {
+    if (commitFirst) await checkpoints.start('asked', reset);
     if (this.#failure !== undefined) throw this.#failure;
     this.#throwIfStopped();
-    this.#run();
+    this.#run(loop);
   }
 
   /** parked or recovering → running, with everything as it was. */
-  #goOn(how: 'unchanged' | 'verified', startedAt: number): ResumedActor {
-    for (const lane of this.#lanes) lane.restart();
-    this.#heldSince = undefined;
-    this.#run();
+  #goOn({ equipment, loop }: Work, how: 'unchanged' | 'verified', startedAt: number): ResumedActor {
+    for (const lane of equipment.lanes) lane.restart();
+    this.#run(loop);
     return { ...this.#recoveredActor(startedAt), how };
   }
 
-  #run(): void {
+  #run(loop: ProcessingLoop): void {
     this.lifecycle.move('running');
-    this.#idle?.busy();
-    this.#loop = this.#work().catch((error: unknown) => this.#fail(error));
+    this.#running = loop.run().catch((error: unknown) => this.#fail(error));
   }
 
   #recoveredActor(startedAt: number, recovered?: RecoveredState): RecoveredActor {
+    const { lanes } = this.#work!.equipment;
     return {
-      positions: this.#lanes.map(({ spec: { topic }, position }) => ({ topic, offset: position })),
+      positions: lanes.map(({ spec: { topic }, position }) => ({ topic, offset: position })),
       restoredRecords: recovered?.restoredRecords ?? 0,
       restoredBytes: recovered?.restoredBytes ?? 0,
       rebuilt: recovered?.rebuilt,
       durationMs: this.#environment.clock.monotonic() - startedAt,
     };
-  }
-
-  // ── the loop ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #work(): Promise<void> {
-    let bursts = 0;
-    while (this.lifecycle.is('running')) {
-      this.#wakeUp.looking();
-      if (this.#calls.waiting) await this.#serveCalls();
-      await this.#checkpointIfDue();
-      if (!this.lifecycle.is('running')) return;
-      const approach = this.#approach;
-      const next = () => (approach === undefined ? this.#burst() : this.#approachSuspect(approach));
-      const more = (await this.#runDue()) ? await next() : true;
-      if (this.#idle !== undefined && this.#passIdleTime(this.#idle)) continue;
-      if (!more || ++bursts >= OUTPUT_BURSTS_MAX || this.#processor!.outputs.bytes >= OUTPUTS_SENT_MIN) {
-        bursts = 0;
-        this.#sendOutputs();
-      }
-      if (this.#early.bytesInFlight > OUTPUTS_IN_FLIGHT_MAX) await this.#early.sent;
-      if (more || this.#calls.waiting) await yieldToEventLoop();
-      else await this.#sleep();
-    }
-  }
-
-  /** What is due by wall-clock, then what is due by event time. Whether all of it is done. */
-  async #runDue(): Promise<boolean> {
-    const { due, dueByWallClock } = this.#processor!;
-    const until = this.#environment.clock.monotonic() + this.#spec.options.yieldMs;
-    const stop = () => this.#mustLook(until);
-    for (const runner of [dueByWallClock, due]) {
-      if (runner?.pending !== true) continue;
-      this.#mark.call();
-      const done = await this.#called(runner.run(stop));
-      if (!this.lifecycle.is('running')) return false;
-      this.#noteChanges();
-      if (!done) return false;
-    }
-    return true;
-  }
-
-  /** Whether windows have been closed by idleness alone, and are to be emitted now. */
-  #passIdleTime(idle: IdleTime): boolean {
-    const records = this.#processor!.records;
-    if (records !== this.#idleRecords || !this.#lanes.every((lane) => lane.isAtEnd)) {
-      this.#idleRecords = records;
-      idle.busy();
-      return false;
-    }
-    idle.idle();
-    this.#noteChanges();
-    return this.#processor!.due?.pending === true;
-  }
-
-  /** What came due has changed something: a checkpoint will take it along. */
-  #noteChanges(): void {
-    if (this.#schedule.at === Infinity && (this.#state?.dirtyCount ?? 0) > 0) this.#schedule.becomeDirty();
-  }
-
-  /** Calls wait, the layer is full, or the time is up. */
-  #mustLook(until: number): boolean {
-    return this.#calls.waiting || this.#isFull() || this.#environment.clock.monotonic() >= until;
-  }
-
-  /** Processes records for at most `yieldMs`. Whether there are more at hand. */
-  async #burst(): Promise<boolean> {
-    const { clock } = this.#environment;
-    const processor = this.#processor!;
-    const { due } = processor;
-    const schedule = this.#schedule;
-    const until = clock.monotonic() + this.#spec.options.yieldMs;
-    const stop = () => this.#mustLook(until);
-    const single = this.#lanes.length === 1 ? this.#lanes[0]! : undefined;
-    const mark = this.#mark;
-    for (let look = 0; ; look++) {
-      if (look === RECORDS_PER_LOOK) {
-        look = 0;
-        if (stop()) break;
-      }
-      const lane = single ?? this.#nextLane();
-      if (lane?.hasHead !== true) {
-        mark.none();
-        return false;
-      }
-      mark.record(lane.index, lane.reader.offset);
-      const pending = processor.process(lane);
-      schedule.records++;
-      if (schedule.at === Infinity) schedule.becomeDirty();
-      if (pending !== undefined) {
-        mark.pending();
-        await pending;
-        mark.none();
-        if (!this.lifecycle.is('running')) return false;
-      }
-      if (due?.pending === true) {
-        mark.call();
-        const done = due.run(stop);
-        if (done !== true && !(await this.#called(done))) return true;
-        if (!this.lifecycle.is('running')) return false;
-      }
-      if (pending !== undefined && stop()) break;
-    }
-    mark.none();
-    return true;
-  }
-
-  /** What one of the user's calls comes to; other actors of the thread may run meanwhile. */
-  async #called<T>(result: T | Promise<T>): Promise<T> {
-    this.#mark.pending();
-    try {
-      return await result;
-    } finally {
-      this.#mark.none();
-    }
-  }
-
-  /** One record on the way to the suspect one, with the checkpoints that the way needs. Whether there may be more at hand. */
-  async #approachSuspect(approach: SuspectApproach): Promise<boolean> {
-    const processor = this.#processor!;
-    const lane = this.#lanes.length === 1 ? this.#lanes[0] : this.#nextLane();
-    if (lane?.hasHead !== true) return false;
-    const { offset } = lane.reader;
-    const step = approach.step(lane.spec.topic, offset);
-    if (step === 'over') {
-      this.#approach = undefined;
-      return true;
-    }
-    if (step !== 'go' && !(await this.#commitOnTheWay())) return false;
-    this.#mark.record(lane.index, offset);
-    const pending =
-      step === 'refuse'
-        ? processor.refuse(lane, poisonError(this.#spec.id, this.#spec.suspect!))
-        : processor.process(lane);
-    this.#schedule.records++;
-    if (this.#schedule.at === Infinity) this.#schedule.becomeDirty();
-    await this.#called(pending);
-    if (!this.lifecycle.is('running')) return false;
-    if (step === 'go' || step === 'commit') return true;
-    this.#approach = undefined;
-    return this.#commitOnTheWay();
-  }
-
-  /** Everything up to here is committed and flushed. Whether the actor goes on. */
-  async #commitOnTheWay(): Promise<boolean> {
-    await this.#flushed;
-    await this.#state?.settle();
-    if (this.lifecycle.is('running') && !this.#isClean()) await this.#startCheckpoint('suspect');
-    return this.lifecycle.is('running');
-  }
-
-  /** The lane to take from, among several; `undefined` while one must be waited for. */
-  #nextLane(): InputLane | undefined {
-    const { clock } = this.#environment;
-    const { maxTopicWaitMs } = this.#spec.options;
-    const waited =
-      maxTopicWaitMs !== undefined &&
-      this.#heldSince !== undefined &&
-      clock.monotonic() - this.#heldSince >= maxTopicWaitMs;
-    const choice = chooseLane(this.#lanes, waited);
-    if (choice.kind === 'take') {
-      if (waited)
-        this.#uplink.event({
-          type: 'warning',
-          message: `${this.#where} went on after waiting ${String(maxTopicWaitMs)} ms for another input; its result may depend on timing.`,
-          details: { stream: this.#spec.id.stream, partition: this.#spec.id.partition },
-        });
-      this.#heldSince = undefined;
-      return choice.lane;
-    }
-    if (choice.kind === 'held' && maxTopicWaitMs !== undefined) {
-      this.#heldSince ??= clock.monotonic();
-      this.#wakeUp.ringAt(this.#heldSince + maxTopicWaitMs);
-    }
-    return undefined;
-  }
-
-  /** Commands in order, and the queries that came in between; long queries go on beside the records. */
-  async #serveCalls(): Promise<void> {
-    const processor = this.#processor!;
-    for (let call = this.#calls.next(); call !== undefined; call = this.#calls.next()) {
-      this.#mark.call();
-      if (call.kind === 'query') {
-        const answered = processor.query(call.call).then(call.resolve, (error: unknown) => {
-          // Under an actor that ended it saw the end of its state; the next actor can answer it.
-          const goesOn = this.lifecycle.is('running') && this.#processor === processor;
-          call.reject(goesOn ? error : this.#restarted());
-          // Damage that a query meets is there for records too: the next actor rebuilds the database, or says CORRUPT.
-          const damage = this.#partition?.damage;
-          if (goesOn && damage !== undefined) void this.#fail(damage);
-        });
-        // A handler that awaits could leave a record half done under a query's eyes: then they take turns.
-        if (processor.asyncHandlers) await this.#called(answered);
-        this.#mark.none();
-      } else {
-        Atomics.store(this.#progress, PROGRESS.startedCommand, call.call.seq);
-        try {
-          const result = await this.#called(processor.command(call.call));
-          this.#calls.commandDone(call, result);
-        } catch (error) {
-          call.reject(error);
-          if (this.#state?.failure !== undefined) throw error;
-        }
-        if (this.#schedule.at === Infinity) this.#schedule.becomeDirty();
-        if (call.call.ack === 'committed') this.#schedule.dueWithin(this.#spec.options.commandLingerMs);
-      }
-      if (!this.lifecycle.is('running') || this.#isFull()) return;
-    }
-  }
-
-  async #sleep(): Promise<void> {
-    if (this.#wakeUp.rung || !this.lifecycle.is('running')) return;
-    const { at, idleAt } = this.#schedule;
-    if (at !== Infinity && this.#checkpoint?.underWay !== true) this.#wakeUp.ringAt(at);
-    else if (this.#positionsMoved()) this.#wakeUp.ringAt(idleAt);
-    if (this.#idle !== undefined && this.#idle.dueAt !== Infinity) this.#wakeUp.ringAt(this.#idle.dueAt);
-    const wall = this.#processor?.dueByWallClock?.nextMs ?? Infinity;
-    const { clock } = this.#environment;
-    if (wall !== Infinity) this.#wakeUp.ringAt(clock.monotonic() + Math.max(0, wall - clock.now()));
-    await this.#wakeUp.sleep();
-  }
-
-  // ── checkpoints ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** A layer or the waiting outputs have reached their bound: nothing more is taken until the next freeze. */
-  #isFull(): boolean {
-    const max = this.#spec.options.checkpointBytesMax;
-    const { outputs, commandOutputs } = this.#processor!;
-    return (this.#state?.dirtyBytes ?? 0) >= max || outputs.bytes >= max || commandOutputs.bytes >= max;
-  }
-
-  async #checkpointIfDue(): Promise<void> {
-    const reason = this.#schedule.due({
-      full: this.#isFull(),
-      commands: this.#calls.uncommitted > 0,
-      moved: this.#positionsMoved(),
-    });
-    if (reason === undefined) return;
-    if (this.#checkpoint!.underWay) {
-      if (!this.#isFull()) return;
-      await this.#flushed;
-      if (!this.lifecycle.is('running')) return;
-    }
-    this.#schedule.asked = undefined;
-    if (this.#isClean() && reason !== 'idle') {
-      this.#calls.committed();
-      return;
-    }
-    const settling = this.#state?.settle();
-    if (settling !== undefined) {
-      await settling;
-      // Who ends it meanwhile takes its last checkpoint himself.
-      if (!this.lifecycle.is('running')) return;
-    }
-    void this.#startCheckpoint(reason);
-  }
-
-  /** Freezes now; the promise settles with the flush and never rejects: a failure ends the actor. */
-  #startCheckpoint(reason: CheckpointReason): Promise<void> {
-    const processor = this.#processor!;
-    this.#sendOutputs();
-    const positions = positionsOf(this.#lanes);
-    const commands = this.#calls.takeUncommitted();
-    const contents = {
-      reason,
-      positions,
-      eventClock: this.#eventClock!.ms,
-      outputs: processor.commandOutputs.take(),
-      commands: commands.map(({ call, result }) => ({ seq: call.seq, result })),
-      records: this.#schedule.records,
-      outputsSent: this.#early.sent,
-      reset: this.#reset,
-    };
-    this.#reset = false;
-    this.#schedule.frozen(positions);
-    const run = this.#checkpoint!.run(contents, () => {
-      for (const command of commands) command.resolve(command.result);
-    });
-    // Who asked before this freeze has what was asked for with its flush, also while newer records come in.
-    const waiters = this.#calls.takeCommitWaiters();
-    const done = run.then(
-      () => {
-        this.#schedule.done++;
-        this.#flushed = undefined;
-        for (const waiter of waiters) waiter.resolve(undefined);
-        if (this.#isClean()) this.#calls.committed();
-        else if (this.#calls.someoneWaitsForCommit) this.#schedule.asked = 'asked';
-        this.#wakeUp.ring();
-      },
-      (error: unknown) => {
-        const outcome = isPartitaError(error, 'COMMIT_IN_DOUBT') ? 'unknown' : 'notApplied';
-        for (const waiting of [...commands, ...waiters]) waiting.reject(this.#restarted(outcome));
-        return this.#fail(error);
-      },
-    );
-    this.#flushed = done;
-    return done;
-  }
-
-  /** Nothing was processed since the last checkpoint, and that one is flushed. */
-  #isClean(): boolean {
-    return (
-      this.#schedule.records === 0 &&
-      this.#schedule.at === Infinity &&
-      this.#checkpoint?.underWay !== true &&
-      !this.#positionsMoved()
-    );
-  }
-
-  #positionsMoved(): boolean {
-    return this.#schedule.moved(this.#lanes);
-  }
-
-  /** At-least-once: what records emitted leaves now; the next checkpoint awaits the answer. */
-  #sendOutputs(): void {
-    const { outputs, commandOutputs } = this.#processor!;
-    if (outputs !== commandOutputs) this.#early.send(outputs);
   }
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -724,11 +347,12 @@ export class PartitionActor implements ActorApi {
 
   /** The record under way ends, then the layer in flight, then the live one. */
   async #commitAll(): Promise<boolean> {
-    await this.#loop;
-    await this.#flushed;
+    const { checkpoints } = this.#work!;
+    await this.#running;
+    await checkpoints.flushed;
     // Too late for the deadline: the state is dropped already.
     if (this.#released !== undefined) return false;
-    if (this.#failure === undefined && !this.#isClean()) await this.#startCheckpoint('close');
+    if (this.#failure === undefined && !checkpoints.isClean) await checkpoints.start('close');
     return this.#failure === undefined;
   }
 
@@ -763,7 +387,7 @@ export class PartitionActor implements ActorApi {
 
   #dropUnstarted(): void {
     this.#wakeUp.cancel();
-    for (const lane of this.#lanes) lane.drop(() => this.#restarted());
+    for (const lane of this.#work?.equipment.lanes ?? []) lane.drop(() => this.#restarted());
     this.#calls.dropUnstarted((outcome) => this.#restarted(outcome));
   }
 
@@ -782,11 +406,11 @@ export class PartitionActor implements ActorApi {
   }
 
   async #giveBack(): Promise<void> {
-    this.#unwatch();
+    this.#watchdog.stop();
     this.#calls.dropUncommitted((outcome) => this.#restarted(outcome));
-    this.#state?.discard();
+    this.#work?.equipment.state?.discard();
     try {
-      await this.#partition?.close();
+      await this.#opened?.partition?.close();
     } catch (error) {
       this.#environment.logger.warn({ error, actor: this.#where }, 'the database did not close cleanly');
     }
@@ -800,8 +424,4 @@ export class PartitionActor implements ActorApi {
   #restarted(outcome: CommandOutcome = 'notStarted'): PartitaError {
     return restartedError(this.#spec.id, outcome, this.#failure);
   }
-}
-
-function yieldToEventLoop(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

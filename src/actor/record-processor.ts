@@ -1,29 +1,27 @@
 /**
- * Runs the user's functions on one actor: a record, a command or a query at a time, each record and command under its own
- * savepoint, so that a handler that throws leaves no trace and the error policy decides. It never touches the log or the
- * database; what was changed and emitted waits in the state and in the output batches for `checkpoint.ts`.
+ * Runs the user's handler on one record after the other, each under its own savepoint, so that a handler that throws leaves no
+ * trace and the error policy decides. It never touches the log or the database; what was changed and emitted waits in the state
+ * and in the output batches for `checkpoint.ts`. Commands and queries are `call-runner.ts`, what comes due `due-runner.ts`.
  */
 import type { Clock } from '../core/clock.js';
-import { Deadline } from '../core/deadline.js';
 import { describeError, isPartitaError, PartitaError } from '../core/errors.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import type { TableWriter } from '../state/declared-store.js';
 import type { EventClock } from '../state/event-clock.js';
-import { RecordScope } from '../state/record-scope.js';
+import type { RecordScope } from '../state/record-scope.js';
 import type { StateStore } from '../state/state-store.js';
-import type { LateUpdate, WindowEvents } from '../state/window-events.js';
-import type { ActorSpec, ActorUplink, CommandCall, QueryCall } from '../threads/protocol.js';
+import type { WindowEvents } from '../state/window-events.js';
+import type { ActorSpec, ActorStats, ActorUplink } from '../threads/protocol.js';
 import type { CallMark } from './call-mark.js';
+import { CallRunner } from './call-runner.js';
 import { DueRunner } from './due-runner.js';
-import { ErrorHandling, isFatal } from './error-policy.js';
+import { ErrorHandling, isFatal, throwIfFailed } from './error-policy.js';
 import { HandlerContexts, isPromise } from './handler-contexts.js';
 import { decodeKey, decodersOf, decodeValue, keep, type InputDecoders } from './input-decoders.js';
 import type { InputLane } from './input-lane.js';
+import { LateEvents } from './late-events.js';
 import { OutputBatches } from './output-batches.js';
 import { RecordView } from './record-view.js';
-
-/** Calls of onLate that one record may cause, so that a handler that adds late events itself ends. */
-const LATES_MAX = 100_000;
 
 export interface RecordProcessorOptions {
   readonly spec: ActorSpec;
@@ -38,6 +36,10 @@ export interface RecordProcessorOptions {
   readonly mark: CallMark;
 }
 
+export type ProcessedCounts = Pick<ActorStats, 'records' | 'skipped' | 'timers' | 'late'>;
+
+export const NOTHING_PROCESSED: ProcessedCounts = { records: 0, skipped: 0, timers: 0, late: 0 };
+
 export class RecordProcessor {
   /** Emits of records. */
   readonly outputs: OutputBatches;
@@ -48,8 +50,7 @@ export class RecordProcessor {
   /** Timers and closings by event time, and by wall-clock; absent without state. */
   readonly due: DueRunner | undefined;
   readonly dueByWallClock: DueRunner | undefined;
-  /** Events that missed a window. */
-  late = 0;
+  readonly calls: CallRunner;
   #asyncHandlers = false;
   readonly #options: RecordProcessorOptions;
   readonly #process: AnyDefinition['process'];
@@ -61,16 +62,16 @@ export class RecordProcessor {
   readonly #warned = new Set<string>();
   readonly #events: WindowEvents | undefined;
   readonly #contexts: HandlerContexts;
-  /** Of commands and of what the wall clock makes due. */
-  readonly #commandContexts: HandlerContexts;
   readonly #errors: ErrorHandling;
+  readonly #lates: LateEvents | undefined;
 
   constructor(options: RecordProcessorOptions) {
     this.#options = options;
     this.#clock = options.eventClock;
     this.#events = options.state?.events;
-    this.#errors = new ErrorHandling(options);
-    const { definition, spec, clock } = options;
+    const errors = (this.#errors = new ErrorHandling(options));
+    const { definition, spec, clock, state } = options;
+    this.#lates = state === undefined ? undefined : new LateEvents({ ...options, state, errors });
     this.#process = definition.process.bind(definition);
     const outputs = definition.outputs ?? {};
     const actorPartition = spec.id.partition;
@@ -89,11 +90,18 @@ export class RecordProcessor {
     if (options.state !== undefined)
       options.state.events.handlerOf = (store) => this.#contexts.windowHandler(store);
     this.due = this.#dueRunner('event', this.#contexts, this.outputs);
-    this.#commandContexts =
+    // Of commands and of what the wall clock makes due.
+    const contexts =
       this.commandOutputs === this.outputs
         ? this.#contexts
         : new HandlerContexts({ ...options, outputs: this.commandOutputs });
-    this.dueByWallClock = this.#dueRunner('wall', this.#commandContexts, this.commandOutputs);
+    this.dueByWallClock = this.#dueRunner('wall', contexts, this.commandOutputs);
+    this.calls = new CallRunner({
+      ...options,
+      contexts,
+      outputs: this.commandOutputs,
+      lates: this.#lates,
+    });
   }
 
   #dueRunner(
@@ -102,7 +110,8 @@ export class RecordProcessor {
     outputs: OutputBatches,
   ): DueRunner | undefined {
     const { state, clock, spec, uplink } = this.#options;
-    if (state === undefined) return undefined;
+    const lates = this.#lates;
+    if (state === undefined || lates === undefined) return undefined;
     return new DueRunner({
       spec,
       state,
@@ -112,13 +121,25 @@ export class RecordProcessor {
       outputs,
       errors: this.#errors,
       uplink,
-      tellLates: () => this.#tellLates(contexts, outputs, undefined),
+      tellLates: () => lates.tell(contexts, outputs, undefined),
     });
   }
 
   /** Whether a handler has returned a promise: then queries must not interleave with what is processed. */
   get asyncHandlers(): boolean {
     return this.#asyncHandlers || this.due?.asyncCalls === true || this.dueByWallClock?.asyncCalls === true;
+  }
+
+  /** Of this processor, since its making. */
+  get counts(): ProcessedCounts {
+    const runners = [this.due, this.dueByWallClock].filter((runner) => runner !== undefined);
+    const skipping = [this, this.#lates, ...runners].filter((one) => one !== undefined);
+    return {
+      records: this.records,
+      skipped: skipping.reduce((sum, { skipped }) => sum + skipped, 0),
+      timers: runners.reduce((sum, { timers }) => sum + timers, 0),
+      late: this.#lates?.count ?? 0,
+    };
   }
 
   /** Processes the record at the lane's head and advances the lane. Rejects or throws only what ends the actor. */
@@ -198,71 +219,6 @@ export class RecordProcessor {
     });
   }
 
-  /** Runs a command. Rejects with its error after rolling it back; throws synchronously only what ends the actor. */
-  async command(call: CommandCall): Promise<unknown> {
-    const { state, definition, spec, clock } = this.#options;
-    const handler = handlerNamed(definition.commands, call.name);
-    if (handler === undefined)
-      throw new PartitaError('UNKNOWN_COMMAND', `The stream ${spec.id.stream} has no command ${call.name}.`);
-    state?.savepoint();
-    const lateBefore = this.late;
-    this.commandOutputs.mark(clock.now());
-    const contexts = this.#commandContexts;
-    const { scope, context } = contexts.current;
-    scope.timestamp = clock.now();
-    scope.dueAtMs = Infinity;
-    scope.open = true;
-    try {
-      const result: unknown = await handler(context, call.key, ...call.args);
-      expectCloneable(result);
-      if (this.#events?.any === true) {
-        await contexts.tellUpdates(context);
-        for (const { store, late } of this.#takeLates()) {
-          this.#options.mark.beat();
-          await definition.onLate?.[store]?.(this.#located(late, undefined), context);
-          // What it adds in turn is this command's too.
-          await contexts.tellUpdates(context);
-        }
-      }
-      return result;
-    } catch (error) {
-      state?.rollback();
-      this.late = lateBefore;
-      this.commandOutputs.rollback();
-      if (isFatal(error)) throw error;
-      throw callFailed('command', call.name, spec, error);
-    } finally {
-      // What the command left behind may still hold it.
-      contexts.renew();
-      if (state !== undefined) this.#checkState(state);
-    }
-  }
-
-  async query(call: QueryCall): Promise<unknown> {
-    const { state, definition, spec, config, clock } = this.#options;
-    const handler = handlerNamed(definition.queries, call.name);
-    if (handler === undefined)
-      throw new PartitaError('UNKNOWN_QUERY', `The stream ${spec.id.stream} has no query ${call.name}.`);
-    const scope = new RecordScope();
-    scope.open = true;
-    const stores = state?.queryViews(call.read, scope) ?? {};
-    try {
-      const answer: unknown = handler(
-        { stores, config, partition: spec.id.partition },
-        call.key,
-        ...call.args,
-      );
-      if (call.timeoutMs === undefined || !(answer instanceof Promise)) return await answer;
-      // Records of a processor with asynchronous handlers wait for it.
-      const what = `The query ${call.name} of ${spec.id.stream}-${String(spec.id.partition)}`;
-      return await Deadline.after(clock, call.timeoutMs).race(answer, what);
-    } catch (error) {
-      throw callFailed('query', call.name, spec, error);
-    } finally {
-      scope.open = false;
-    }
-  }
-
   async #finishAsync(lane: InputLane, result: Promise<unknown>, clockBefore: number): Promise<void> {
     this.#asyncHandlers = true;
     try {
@@ -280,11 +236,11 @@ export class RecordProcessor {
   /** The record's own handler has ended well. */
   #finish(lane: InputLane): void | Promise<void> {
     const { state } = this.#options;
-    if (state !== undefined) this.#checkState(state);
+    if (state !== undefined) throwIfFailed(state);
     this.records++;
     if (this.#events !== undefined && this.#events.nullKeys > 0) this.#warnOfNullKeys(lane);
     if (this.#events?.any === true)
-      return this.#tellLates(this.#contexts, this.outputs, lane).then(() => {
+      return this.#lates!.tell(this.#contexts, this.outputs, lane).then(() => {
         lane.advance();
       });
     lane.advance();
@@ -298,96 +254,6 @@ export class RecordProcessor {
       () =>
         `A value of ${stream}-${String(partition)} was added to a window under a null key, and is skipped, as all of them will be.`,
     );
-  }
-
-  /** Each call under its own savepoint; what one adds late in turn is told too, up to a bound. */
-  async #tellLates(
-    contexts: HandlerContexts,
-    outputs: OutputBatches,
-    lane: InputLane | undefined,
-  ): Promise<void> {
-    const { state, definition } = this.#options;
-    for (const { store, late, keyBytes } of this.#takeLates()) {
-      const handler = definition.onLate?.[store];
-      if (handler === undefined) continue;
-      const timestamp = late['timestamp'] as number;
-      const located = this.#located(late, lane);
-      state!.savepoint();
-      outputs.mark(timestamp);
-      const { scope, context } = contexts.current;
-      scope.timestamp = timestamp;
-      scope.dueAtMs = Infinity;
-      scope.open = true;
-      this.#options.mark.beat();
-      try {
-        await handler(located, context);
-        await contexts.tellUpdates(context);
-      } catch (error) {
-        contexts.renew();
-        await this.#lateFailed(store, located, keyBytes, outputs, error);
-        continue;
-      }
-      contexts.renew();
-      this.#checkState(state!);
-    }
-  }
-
-  /** One after the other, also those that come while they are told, up to a bound. */
-  *#takeLates(): Generator<LateUpdate, void> {
-    const { lates } = this.#events!;
-    for (let told = 0; lates.length > 0 && told < LATES_MAX; told++) {
-      this.late++;
-      yield lates.shift()!;
-    }
-    lates.length = 0;
-  }
-
-  async #lateFailed(
-    store: string,
-    located: Readonly<Record<string, unknown>>,
-    keyBytes: () => Uint8Array,
-    outputs: OutputBatches,
-    error: unknown,
-  ): Promise<void> {
-    const { state, spec } = this.#options;
-    this.#checkState(state!);
-    if (isFatal(error)) throw error;
-    const kept = this.#events!.lates.slice();
-    state!.rollback();
-    this.#events!.lates.push(...kept);
-    outputs.rollback();
-    const { partition } = spec.id;
-    const timestamp = located['timestamp'] as number;
-    const topic = located['topic'] as string | undefined;
-    const offset = located['offset'] as number | undefined;
-    const decision = this.#errors.decide(error, {
-      origin: 'late',
-      name: store,
-      topic,
-      partition,
-      offset,
-      timestamp,
-    });
-    if (decision === 'fail')
-      throw new PartitaError(
-        'HANDLER_FAILED',
-        `onLate of the store ${store} of ${spec.id.stream}-${String(partition)} failed: ${describeError(error)}`,
-        { cause: error, details: { store, topic, partition, offset } },
-      );
-    this.skipped++;
-    if (decision === 'skip') return;
-    const record = { timestamp, key: keyBytes(), value: Buffer.from(JSON.stringify(located)), headers: [] };
-    const origin = { 'partita.late': store, 'partita.partition': String(partition) };
-    await this.#errors.deadLetter(outputs, decision.deadLetter, record, origin, error);
-  }
-
-  /** A missed event with where it came from. */
-  #located(
-    late: Readonly<Record<string, unknown>>,
-    lane: InputLane | undefined,
-  ): Readonly<Record<string, unknown>> {
-    const { partition } = this.#options.spec.id;
-    return { ...late, topic: lane?.spec.topic, partition, offset: lane?.reader.offset };
   }
 
   /** Once a handler has been asynchronous, what one left behind could run during a later record. */
@@ -409,15 +275,10 @@ export class RecordProcessor {
     return new RecordView(spec.input, spec.topic, this.#options.spec.id.partition, reader, key, value);
   }
 
-  #checkState(state: StateStore): void {
-    const { failure } = state;
-    if (failure !== undefined) throw failure;
-  }
-
   /** Rolls the record back and does what the policy says. */
   #onError(lane: InputLane, error: unknown, clockBefore: number): void | Promise<void> {
     const { state, spec } = this.#options;
-    if (state !== undefined) this.#checkState(state);
+    if (state !== undefined) throwIfFailed(state);
     if (isFatal(error)) throw error;
     state?.rollback();
     this.outputs.rollback();
@@ -472,34 +333,4 @@ export class RecordProcessor {
     this.#options.uplink.event({ type: 'skipped', topic: lane.spec.topic, offset, error });
     lane.advance();
   }
-}
-
-/** The handler that the processor itself declares under this name. */
-function handlerNamed(
-  handlers: AnyDefinition['commands'],
-  name: string,
-): NonNullable<AnyDefinition['commands']>[string] | undefined {
-  return handlers !== undefined && Object.hasOwn(handlers, name) ? handlers[name] : undefined;
-}
-
-/** What the caller of a command or query gets for what its handler threw. */
-function callFailed(
-  kind: 'command' | 'query',
-  name: string,
-  { id }: ActorSpec,
-  error: unknown,
-): PartitaError {
-  if (isPartitaError(error)) return error;
-  return new PartitaError('HANDLER_FAILED', `The ${kind} ${name} failed: ${describeError(error)}`, {
-    cause: error,
-    details: { [kind]: name, ...id },
-  });
-}
-
-/** @throws DataCloneError for what can't cross to the caller: found here, it is the command's error alone. */
-function expectCloneable(result: unknown): void {
-  if (
-    typeof result === 'object' ? result !== null : typeof result === 'function' || typeof result === 'symbol'
-  )
-    structuredClone(result);
 }

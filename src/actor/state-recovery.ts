@@ -4,9 +4,7 @@
  * `changelog/recovery-decision.ts`; this shell reads, writes and reports progress, and stops within a page when asked.
  */
 import {
-  compareCheckpoints,
   decodeCheckpointRecord,
-  parseCommitMetadata,
   type CheckpointId,
   type CheckpointRecord,
   type InputPosition,
@@ -15,20 +13,16 @@ import {
   decidePositions,
   decideReplay,
   decideStatelessPositions,
+  isAsNew,
   isUntouched,
+  newestCommitted,
   samePositions,
   type InputFacts,
   type LocalState,
   type PositionsDecision,
 } from '../changelog/recovery-decision.js';
-import {
-  isMovePending,
-  isStatePending,
-  pendingStores,
-  settledMove,
-  settledResets,
-  settledStores,
-} from '../changelog/resets.js';
+import { decideReset, type DueReset } from '../changelog/reset-decision.js';
+import { settledResets, settledStores } from '../changelog/resets.js';
 import { Backoff } from '../core/backoff.js';
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
@@ -38,6 +32,7 @@ import type { StorePartition } from '../storage/store-partition.js';
 import type { ActorSpec, ActorUplink } from '../threads/protocol.js';
 import { commitReset, restoreChangelog } from './changelog-restore.js';
 import { ChangelogReplay } from './changelog-replay.js';
+import { positionsRefused, stateMissing } from './recovery-errors.js';
 
 /** How long the group's offsets may stay older than the state before that is an error: brokers settle in ms. */
 const STALE_OFFSETS_BUDGET_MS = 10_000;
@@ -64,14 +59,6 @@ export interface StateRecoveryOptions {
   readonly clock: Clock;
   readonly partition: StorePartition | undefined;
   readonly signal: AbortSignal;
-}
-
-interface DueReset {
-  /** What is given up: everything, or these families. */
-  readonly given: 'state' | readonly string[];
-  readonly why: string;
-  /** The checkpoint that follows it. */
-  readonly record: CheckpointRecord;
 }
 
 export class StateRecovery {
@@ -112,7 +99,7 @@ export class StateRecovery {
     positions: RecoveredState['positions'],
     dropCache: () => void,
   ): Promise<RecoveredState | undefined> {
-    const { uplink, partition } = this.#options;
+    const { uplink, partition, spec } = this.#options;
     await uplink.init();
     this.#checkStopped();
     if (partition === undefined) {
@@ -123,11 +110,11 @@ export class StateRecovery {
     const committed = await uplink.committed();
     if (isUntouched(localOf(partition), bounds)) {
       const inputs = await this.#inputFacts(committed);
-      const decision = decidePositions(this.#checkpointRecord(partition), inputs, this.#options.spec.options);
-      const agreed = decision.kind === 'positions' && !decision.commitFirst;
       const record = this.#checkpointRecord(partition);
-      const wanted = this.#wantedReset(record, inputs, decision);
-      if (agreed && wanted === undefined && samePositions(decision.positions, positions)) return undefined;
+      const decision = decidePositions(record, inputs, spec.options);
+      const agreed = decision.kind === 'positions' && !decision.commitFirst;
+      const reset = decideReset(record, inputs, decision, spec.options);
+      if (agreed && reset.kind === 'none' && samePositions(decision.positions, positions)) return undefined;
     }
     dropCache();
     await this.#replayAll(partition, bounds, committed);
@@ -170,7 +157,7 @@ export class StateRecovery {
     bounds: PartitionBounds,
     committed: readonly (CommittedOffset | undefined)[],
   ): Promise<void> {
-    const { clock, spec, uplink } = this.#options;
+    const { clock, spec } = this.#options;
     const decision = decideReplay(localOf(partition), bounds, {
       nowMs: clock.now(),
       deleteRetentionMs: spec.changelog!.deleteRetentionMs,
@@ -179,11 +166,7 @@ export class StateRecovery {
       const way = await this.#checkRebuildable(decision.why, bounds, committed);
       if (way === 'restore') return this.#restoreFromDisk(partition, decision.why, committed);
       this.#rebuilt = decision.why;
-      uplink.event({
-        type: 'warning',
-        message: `The state of ${this.#where} is rebuilt from the changelog: ${decision.why}.`,
-        details: { stream: spec.id.stream, partition: spec.id.partition },
-      });
+      this.#warn(`The state of ${this.#where} is rebuilt from the changelog: ${decision.why}.`);
       await partition.rebuild();
     }
     await this.#replay.replay(partition, decision.from, bounds.end);
@@ -221,14 +204,15 @@ export class StateRecovery {
         details: { directory: spec.directory },
       });
     if (spec.options.onStateMissing === 'startEmpty') return 'rebuild';
-    const newest = newestOf(committed);
+    const newest = newestCommitted(committed);
     const held = this.#heldOnDisk();
     if (committed.every((offset) => offset === undefined) && held === undefined) return 'rebuild';
     const found = await this.#replay.findCheckpoint(bounds.start, bounds.end);
     const record = found === undefined ? undefined : decodeCheckpointRecord(found, this.#where);
     if (isAsNew(record, newest ?? held)) return 'rebuild';
     if (held !== undefined && isAsNew(held, newest)) return 'restore';
-    throw this.#stateMissing(
+    throw stateMissing(
+      spec,
       `its database must be rebuilt (${why}), but the changelog holds no checkpoint as new as the group's`,
     );
   }
@@ -255,22 +239,19 @@ export class StateRecovery {
     for (;;) {
       const inputs = await this.#inputFacts(committed);
       const decision: PositionsDecision =
-        record === undefined && this.#replay.records > 0
+        record === undefined && (this.#replay.records > 0 || (await partition.holdsRows()))
           ? { kind: 'stateMissing', why: 'the changelog holds entries and no checkpoint of theirs' }
           : decidePositions(record, inputs, spec.options);
       if (decision.kind === 'stateMissing' && spec.options.onStateMissing === 'startEmpty')
         return this.#startEmpty(partition, inputs, decision.why);
-      const wanted = decision.kind === 'stale' ? undefined : this.#wantedReset(record, inputs, decision);
-      if (wanted !== undefined) {
-        await this.#carryOut(partition, wanted);
+      const reset = decideReset(record, inputs, decision, spec.options);
+      if (reset.kind === 'refused') this.#accept(reset.by);
+      if (reset.kind === 'reset') {
+        await this.#carryOut(partition, reset);
         return this.#reconcile(partition, await uplink.committed());
       }
-      if (decision.kind !== 'stale') return this.#recovered(this.#accept(decision), record);
-      if (deadline.expired)
-        throw new PartitaError(
-          'LOG_UNAVAILABLE',
-          `The offsets of ${this.#where} stay stale: ${decision.why}.`,
-        );
+      if (decision.kind !== 'stale' || deadline.expired)
+        return this.#recovered(this.#accept(decision), record);
       await clock.sleep(backoff.next()!, signal);
       committed = await uplink.committed();
     }
@@ -286,58 +267,18 @@ export class StateRecovery {
     inputs: readonly InputFacts[],
     why: string,
   ): Promise<RecoveredState> {
-    const { uplink, spec } = this.#options;
-    uplink.event({
-      type: 'warning',
-      message: `The state of ${this.#where} starts empty: ${why}.`,
-      details: { stream: spec.id.stream, partition: spec.id.partition },
-    });
+    const { spec } = this.#options;
+    this.#warn(`The state of ${this.#where} starts empty: ${why}.`);
     await partition.rebuild();
-    const newest = newestOf(inputs.map((input) => input.committed)) ?? { incarnation: 0, number: 0 };
+    const newest = newestCommitted(inputs.map((input) => input.committed)) ?? { incarnation: 0, number: 0 };
     const decision = this.#accept(decideStatelessPositions(inputs, spec.options));
     const checkpoint = { incarnation: newest.incarnation + 1, number: newest.number };
     return { ...this.#recovered(decision, undefined), checkpoint, commitFirst: true, reset: true };
   }
 
-  /** The one reset that is due, if any: of the state, at other positions, or of single stores, at the same ones. */
-  #wantedReset(
-    record: CheckpointRecord | undefined,
-    inputs: readonly InputFacts[],
-    decision: PositionsDecision,
-  ): DueReset | undefined {
-    const { options } = this.#options.spec;
-    const { resets: wanted } = options;
-    // Without a checkpoint there is nothing to be reset; missing state is not made good by a reset that was meant before.
-    if (record === undefined || decision.kind === 'stateMissing') return undefined;
-    const anew = { clock: -1, stores: {} };
-    if (isStatePending(wanted, record.resets)) {
-      const { id, to } = wanted.state!;
-      const why = `reset ${JSON.stringify(id)}, its inputs from the ${to} offset on`;
-      const resets = settledResets(wanted, record.resets);
-      const positions = positionsAt(inputs, to);
-      return { given: 'state', why, record: { ...nextIncarnation(record), ...anew, positions, resets } };
-    }
-    if (decision.kind === 'offsetsMoved' && options.onOffsetsMoved === 'resetState') {
-      if (!isMovePending(wanted, record.resets)) return undefined;
-      const why = `reset ${JSON.stringify(wanted.moved)}: ${decision.why}`;
-      const resets = settledMove(wanted, record.resets);
-      const { positions } = this.#accept(decideStatelessPositions(inputs, options));
-      return { given: 'state', why, record: { ...nextIncarnation(record), ...anew, positions, resets } };
-    }
-    const given = pendingStores(wanted, record);
-    if (given.length === 0 || decision.kind !== 'positions') return undefined;
-    const { incarnation, number, clock } = record;
-    const stores = Object.fromEntries(
-      Object.entries(record.stores).filter(([name]) => !given.includes(name)),
-    );
-    const resets = settledStores(wanted, record.resets);
-    const why = `reset ${JSON.stringify(wanted.stores!.id)} of ${given.join(', ')}`;
-    const { positions } = decision;
-    return { given, why, record: { incarnation, number: number + 1, clock, positions, stores, resets } };
-  }
-
   /** One transaction; what it means for the database is learnt from the changelog, as it would be by everyone else. */
-  async #carryOut(partition: StorePartition, { given, record, why }: DueReset): Promise<void> {
+  async #carryOut(partition: StorePartition, { given, record, why, notes }: DueReset): Promise<void> {
+    for (const note of notes) this.#warn(note);
     this.#warn(`State of ${this.#where} is given up: ${why}.`);
     await commitReset(this.#options, given, record, partition.offset);
     await this.#replayTail(partition);
@@ -362,41 +303,9 @@ export class StateRecovery {
   }
 
   #accept(decision: PositionsDecision): Extract<PositionsDecision, { kind: 'positions' }> {
-    const { spec, uplink } = this.#options;
-    const details = { stream: spec.id.stream, partition: spec.id.partition };
-    switch (decision.kind) {
-      case 'positions':
-        for (const message of decision.notes) uplink.event({ type: 'warning', message, details });
-        return decision;
-      case 'stateMissing':
-        throw this.#stateMissing(decision.why);
-      case 'offsetsMoved':
-        throw new PartitaError(
-          'OFFSETS_MOVED',
-          `The offsets of ${this.#where} were moved: ${decision.why}. ${this.#wayOutOfMove()}`,
-          {
-            details,
-          },
-        );
-      case 'outOfRange':
-        throw new PartitaError(
-          'OFFSET_OUT_OF_RANGE',
-          `${this.#where} can't go on in ${decision.topic}: ${decision.why}. Choose by onOutOfRange.`,
-          { details: { ...details, topic: decision.topic } },
-        );
-      case 'stale':
-        throw new PartitaError(
-          'LOG_UNAVAILABLE',
-          `The offsets of ${this.#where} are stale: ${decision.why}.`,
-        );
-    }
-  }
-
-  #wayOutOfMove(): string {
-    const { onOffsetsMoved, resets } = this.#options.spec.options;
-    return onOffsetsMoved === 'resetState'
-      ? `The resetId ${JSON.stringify(resets.moved)} has acted already: give a new one.`
-      : 'Choose by onOffsetsMoved.';
+    if (decision.kind !== 'positions') throw positionsRefused(this.#options.spec, decision);
+    for (const note of decision.notes) this.#warn(note);
+    return decision;
   }
 
   #recovered(
@@ -417,17 +326,6 @@ export class StateRecovery {
     };
   }
 
-  #stateMissing(why: string): PartitaError {
-    const { spec } = this.#options;
-    return new PartitaError(
-      'STATE_MISSING',
-      `The state of ${this.#where} is missing: ${why}. Restore the changelog, or choose by onStateMissing.`,
-      {
-        details: { stream: spec.id.stream, partition: spec.id.partition, changelog: spec.changelog?.topic },
-      },
-    );
-  }
-
   #checkStopped(): void {
     if (this.#options.signal.aborted)
       throw new PartitaError('CALL_ABORTED', `The recovery of ${this.#where} was stopped.`);
@@ -438,34 +336,4 @@ function localOf(partition: StorePartition): LocalState {
   const { offset, appendTime, mismatch, checkpointRecord } = partition;
   const unfinished = offset < 0 && checkpointRecord !== undefined;
   return { offset, appendTime, mismatch: mismatch?.message, unfinished };
-}
-
-function newestOf(committed: readonly (CommittedOffset | undefined)[]): CheckpointId | undefined {
-  return committed
-    .map((offset) => (offset === undefined ? undefined : parseCommitMetadata(offset.metadata)))
-    .filter((id) => id !== undefined)
-    .sort(compareCheckpoints)
-    .at(-1);
-}
-
-/** Whether there is a record, and no older one than asked for. */
-function isAsNew(record: CheckpointRecord | undefined, asked: CheckpointId | undefined): boolean {
-  return record !== undefined && (asked === undefined || compareCheckpoints(record, asked) >= 0);
-}
-
-function nextIncarnation({ incarnation, number }: CheckpointRecord): CheckpointId {
-  return { incarnation: incarnation + 1, number: number + 1 };
-}
-
-/** A table is nothing without its beginning. */
-function positionsAt(
-  inputs: readonly InputFacts[],
-  to: 'earliest' | 'latest',
-): Readonly<Record<string, InputPosition>> {
-  return Object.fromEntries(
-    inputs.map(({ topic, topicId, bounds, isTable }) => {
-      const offset = to === 'earliest' || isTable === true ? bounds.start : bounds.lastStable;
-      return [topic, { topicId, offset }];
-    }),
-  );
 }

@@ -2,7 +2,7 @@
  * The way to a record in which the actor has died before: decides where on it checkpoints are taken, so that what lies before
  * is not lost to the next death, and the record comes to be the first one after a checkpoint, alone. Each checkpoint halves
  * what is left of the way; so there are few of them, and each death, wherever it comes, still leaves half of the way behind.
- * Decisions only; `partition-actor.ts` acts.
+ * Decisions only; `processing-loop.ts` acts.
  */
 import { PartitaError } from '../core/errors.js';
 import type { ActorId, SuspectRecord } from '../threads/protocol.js';
@@ -14,6 +14,8 @@ import type { ActorId, SuspectRecord } from '../threads/protocol.js';
 export type ApproachStep = 'go' | 'commit' | 'suspect' | 'refuse' | 'over';
 
 export class SuspectApproach {
+  /** The suspect lies behind. */
+  isOver = false;
   readonly #suspect: SuspectRecord;
   #commitAt: number | undefined;
 
@@ -25,7 +27,10 @@ export class SuspectApproach {
   step(topic: string, offset: number): ApproachStep {
     const suspect = this.#suspect;
     if (topic !== suspect.topic) return 'go';
-    if (offset > suspect.offset) return 'over';
+    if (offset > suspect.offset) {
+      this.isOver = true;
+      return 'over';
+    }
     if (offset === suspect.offset) return suspect.isPoison ? 'refuse' : 'suspect';
     const commit = this.#commitAt !== undefined && offset >= this.#commitAt;
     if (commit || this.#commitAt === undefined)

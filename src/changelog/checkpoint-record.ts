@@ -21,14 +21,14 @@ export const RESET_KEY: Uint8Array = storeKey(familyPrefix('$reset'), Uint8Array
 const STORE_RESET_PREFIX = storeKey(familyPrefix('$reset'), Uint8Array.of(1));
 
 /**
- * The whole store key of one family's reset record: what stands before it of that family is dropped in replay. A key for
- * each family, so that compaction keeps the last reset of each at its offset.
+ * The whole store key of one store's reset record: what stands before it of that store (`store-families.ts`) is dropped in
+ * replay. A key for each store, so that compaction keeps the last reset of each at its offset.
  */
-export function storeResetKey(family: string): Uint8Array {
-  return storeKey(STORE_RESET_PREFIX, Buffer.from(family, 'utf8'));
+export function storeResetKey(store: string): Uint8Array {
+  return storeKey(STORE_RESET_PREFIX, Buffer.from(store, 'utf8'));
 }
 
-/** The family that a record's key resets; `undefined` for every other key. */
+/** The store that a record's key resets; `undefined` for every other key. */
 export function storeResetOf(key: Uint8Array): string | undefined {
   const { length } = STORE_RESET_PREFIX;
   if (key.length <= length || key[0] !== STORE_RESET_PREFIX[0] || key[1] !== STORE_RESET_PREFIX[1])

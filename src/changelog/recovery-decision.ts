@@ -6,6 +6,7 @@ import type { CommittedOffset, PartitionBounds } from '../core/log-types.js';
 import {
   compareCheckpoints,
   parseCommitMetadata,
+  type CheckpointId,
   type CheckpointRecord,
   type InputPosition,
 } from './checkpoint-record.js';
@@ -63,6 +64,22 @@ export function isUntouched(local: LocalState, bounds: PartitionBounds): boolean
   if (local.mismatch !== undefined || local.offset < 0) return false;
   const { start, end, lastStable } = bounds;
   return start <= local.offset + 1 && local.offset < end && end <= local.offset + 2 && lastStable >= end;
+}
+
+/** The newest checkpoint with which the group's offsets were committed. */
+export function newestCommitted(
+  committed: readonly (CommittedOffset | undefined)[],
+): CheckpointId | undefined {
+  return committed
+    .map((offset) => (offset === undefined ? undefined : parseCommitMetadata(offset.metadata)))
+    .filter((id) => id !== undefined)
+    .sort(compareCheckpoints)
+    .at(-1);
+}
+
+/** Whether there is a record, and no older one than asked for. */
+export function isAsNew(record: CheckpointRecord | undefined, asked: CheckpointId | undefined): boolean {
+  return record !== undefined && (asked === undefined || compareCheckpoints(record, asked) >= 0);
 }
 
 export interface InputFacts {

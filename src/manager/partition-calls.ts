@@ -24,7 +24,7 @@ export interface PartitionCallsOptions {
 /** The incarnation that answers at present. */
 interface Answering {
   readonly api: ActorApi;
-  readonly progress: Int32Array;
+  readonly progress: Float64Array;
 }
 
 type Kind = 'command' | 'query';
@@ -80,7 +80,7 @@ export class PartitionCalls {
 
   /** An incarnation serves: what waits is sent to it, in order. */
   attach(api: ActorApi, progress: SharedArrayBuffer): void {
-    this.#answering = { api, progress: new Int32Array(progress) };
+    this.#answering = { api, progress: new Float64Array(progress) };
     this.#closed = undefined;
     for (const call of this.#waiting.splice(0)) this.#send(call, this.#answering);
   }
@@ -310,5 +310,5 @@ function isStarted({ kind, seq, sentTo }: Call): boolean {
 }
 
 function startedCommand(answering: Answering | undefined): number {
-  return answering === undefined ? 0 : Atomics.load(answering.progress, PROGRESS.startedCommand);
+  return answering?.progress[PROGRESS.startedCommand] ?? 0;
 }

@@ -49,7 +49,7 @@ export async function withLockPatience(options: LockPatience, step: () => Promis
       }
     }
   } finally {
-    if (noted) await rm(note, { force: true });
+    if (noted) await takeNoteAway(note);
   }
 }
 
@@ -60,6 +60,15 @@ async function leaveNote(path: string): Promise<boolean> {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** One that stays makes a parked actor give way for nothing, which must not undo an opening that went well. */
+async function takeNoteAway(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } catch {
+    return;
   }
 }
 

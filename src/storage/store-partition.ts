@@ -8,11 +8,11 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { familyPrefix, storeKey } from '../codec/keys.js';
 import type { Clock } from '../core/clock.js';
 import { isPartitaError, PartitaError } from '../core/errors.js';
 import { leaveDamageMark, readDamageMark } from './damage-mark.js';
 import { holdsData } from './database-files.js';
+import { compareFormat, type PartitionMismatch } from './database-mismatch.js';
 import { engineFactory } from './engines.js';
 import {
   FORMAT_VERSION,
@@ -24,6 +24,17 @@ import {
   type FormatFound,
 } from './format-file.js';
 import { withLockPatience } from './lock-patience.js';
+import {
+  CHECKPOINT_KEY,
+  decodePosition,
+  encodePosition,
+  expectForwards,
+  isMetaKey,
+  META_FAMILY,
+  META_ROWS_MAX,
+  POSITION_KEY,
+  type AppliedPosition,
+} from './position-rows.js';
 import type {
   EngineFactory,
   EngineKind,
@@ -52,43 +63,22 @@ export interface OpenStorePartition {
   readonly factoryOf?: (kind: EngineKind) => EngineFactory;
 }
 
-/**
- * Why the database can't be used as it is. `corrupt`: damaged. `engine`: written by another engine. `format`: in a format
- * this version doesn't know. `topicId`: for a changelog that is not the one there is now; this one alone is open and may
- * be read, rebuilt, or taken over by `adopt`.
- */
-export interface PartitionMismatch {
-  readonly kind: 'corrupt' | 'engine' | 'format' | 'topicId';
-  readonly message: string;
-}
-
 /** Where a batch leaves the database. */
-export interface ApplyPosition {
-  /** Changelog offset up to which everything is applied with this batch. */
-  readonly offset: number;
-  /** The log's append time of the last applied record, in ms; -1: none. */
-  readonly appendTime: number;
+export interface ApplyPosition extends AppliedPosition {
   /** The checkpoint record of this batch; absent: the stored one stays. */
   readonly checkpointRecord?: Uint8Array;
   /** Wait until the disk has it. A lost tail is replayed, so that this is seldom worth its price. */
   readonly sync: boolean;
 }
 
-/** Families begin with the length of their name; no store's name may begin with `$` (`core/names.ts`). */
-const META_FAMILY = '$partita';
-const META_PREFIX = familyPrefix(META_FAMILY);
-const POSITION_KEY = storeKey(META_PREFIX, Buffer.from('p'));
-const CHECKPOINT_KEY = storeKey(META_PREFIX, Buffer.from('c'));
-/** Offset and append time, each an int64. */
-const POSITION_BYTES = 16;
+const NOTHING_APPLIED: AppliedPosition = { offset: -1, appendTime: -1 };
 const FILE_ENGINES = ['level', 'rocksdb'] as const;
 
 export class StorePartition {
   readonly #options: OpenStorePartition;
   #engine: StorageEngine | undefined;
   #mismatch: PartitionMismatch | undefined;
-  #offset = -1;
-  #appendTime = -1;
+  #position = NOTHING_APPLIED;
   #checkpointRecord: Uint8Array | undefined;
   #applying = false;
   #rebuilding: Promise<void> | undefined;
@@ -115,12 +105,12 @@ export class StorePartition {
 
   /** Changelog offset up to which everything is applied; -1: nothing. */
   get offset(): number {
-    return this.#offset;
+    return this.#position.offset;
   }
 
   /** The log's append time (ms) of the last applied record; -1: none. */
   get appendTime(): number {
-    return this.#appendTime;
+    return this.#position.appendTime;
   }
 
   /** The checkpoint record that was stored last. */
@@ -135,7 +125,20 @@ export class StorePartition {
 
   /** Nothing of a changelog has been applied yet. */
   get empty(): boolean {
-    return this.#offset === -1 && this.#checkpointRecord === undefined;
+    return this.offset === -1 && this.#checkpointRecord === undefined;
+  }
+
+  /** Whether there is a row of a store. */
+  async holdsRows(): Promise<boolean> {
+    const snapshot = this.snapshot();
+    try {
+      const scan = snapshot.scan({ limit: META_ROWS_MAX + 1 });
+      for (let rows = await scan.next(); rows.length > 0; rows = await scan.next())
+        if (rows.some(([key]) => !isMetaKey(key))) return true;
+      return false;
+    } finally {
+      await snapshot.close();
+    }
   }
 
   /** Synchronous point read; the bytes belong to the caller. */
@@ -155,10 +158,10 @@ export class StorePartition {
    */
   async apply(writes: readonly EngineWrite[], position: ApplyPosition): Promise<void> {
     const engine = this.#expectUsable();
-    this.#checkPosition(position);
+    expectForwards(this.#position, position, this.#options.directory);
     for (const { key } of writes) if (isMetaKey(key)) throw this.#reservedKey();
     const { offset, appendTime, checkpointRecord, sync } = position;
-    const batch = [...writes, { key: POSITION_KEY, value: encodePosition(offset, appendTime) }];
+    const batch = [...writes, { key: POSITION_KEY, value: encodePosition(position) }];
     // Copied: the record is kept, while what it came from may be a large page.
     const record = checkpointRecord === undefined ? undefined : Uint8Array.from(checkpointRecord);
     if (record !== undefined) batch.push({ key: CHECKPOINT_KEY, value: record });
@@ -168,21 +171,14 @@ export class StorePartition {
     } finally {
       this.#applying = false;
     }
-    this.#offset = offset;
-    this.#appendTime = appendTime;
+    this.#position = { offset, appendTime };
     if (record !== undefined) this.#checkpointRecord = record;
   }
 
   /** Destroys whatever is in the directory and opens an empty database for the present changelog. */
   async rebuild(): Promise<void> {
     this.#expectNotClosed();
-    const engine = this.#engine;
-    this.#engine = undefined;
-    await engine?.close();
-    this.#rebuilding = withLockPatience(this.#options, async () => {
-      await this.#destroy();
-      await this.#open();
-    });
+    this.#rebuilding = this.#rebuild();
     await this.#rebuilding;
   }
 
@@ -205,9 +201,10 @@ export class StorePartition {
 
   /** Keeps the contents and the checkpoint record, of which nothing counts as applied from the changelog any more. */
   async disown(): Promise<void> {
-    await this.#expectEngine().write([{ key: POSITION_KEY, value: encodePosition(-1, -1) }], { sync: true });
-    this.#offset = -1;
-    this.#appendTime = -1;
+    await this.#expectEngine().write([{ key: POSITION_KEY, value: encodePosition(NOTHING_APPLIED) }], {
+      sync: true,
+    });
+    this.#position = NOTHING_APPLIED;
   }
 
   /** Estimated bytes that the database takes. */
@@ -231,6 +228,18 @@ export class StorePartition {
     await this.#engine?.close();
   }
 
+  async #rebuild(): Promise<void> {
+    const engine = this.#engine;
+    this.#engine = undefined;
+    await engine?.close();
+    await withLockPatience(this.#options, async () => {
+      // Who closes meanwhile gets what there is, not a new database.
+      this.#expectNotClosed();
+      await this.#destroy();
+      await this.#open();
+    });
+  }
+
   async #open(): Promise<void> {
     this.#reset();
     const { engine: kind, directory } = this.#options;
@@ -246,7 +255,7 @@ export class StorePartition {
       this.#damaged(`The partita.json of the database in ${directory} ${what}.`);
       return;
     }
-    this.#mismatch = this.#compare(found);
+    this.#mismatch = compareFormat(found, this.#format(), directory);
     if (this.#mismatch !== undefined && this.#mismatch.kind !== 'topicId') return;
     if (await this.#isMarkedDamaged()) return;
     await this.#openEngine(kind);
@@ -307,35 +316,9 @@ export class StorePartition {
     }
   }
 
-  #compare(found: Exclude<FormatFound, 'invalid'>): PartitionMismatch | undefined {
-    const { directory, engine, changelogTopicId } = this.#options;
-    if (found === undefined) return undefined;
-    if (found.engine === undefined)
-      return {
-        kind: 'format',
-        message: `The database in ${directory} has format ${found.formatVersion}; this version knows format ${FORMAT_VERSION}.`,
-      };
-    if (found.engine !== engine)
-      return {
-        kind: 'engine',
-        message: `The database in ${directory} was written by the engine "${found.engine}"; the engine is now "${engine}".`,
-      };
-    const bothKnown = found.changelogTopicId !== '' && changelogTopicId !== '';
-    if (bothKnown && found.changelogTopicId !== changelogTopicId)
-      return {
-        kind: 'topicId',
-        message: `The database in ${directory} belongs to the changelog with topic id ${found.changelogTopicId}; the topic now has id ${changelogTopicId}.`,
-      };
-    return undefined;
-  }
-
   #readPosition(engine: StorageEngine): void {
     const position = engine.get(POSITION_KEY);
-    if (position !== undefined) {
-      const { offset, appendTime } = decodePosition(position, this.#options.directory);
-      this.#offset = offset;
-      this.#appendTime = appendTime;
-    }
+    if (position !== undefined) this.#position = decodePosition(position, this.#options.directory);
     this.#checkpointRecord = engine.get(CHECKPOINT_KEY);
   }
 
@@ -375,23 +358,8 @@ export class StorePartition {
   #reset(mismatch?: PartitionMismatch): void {
     this.#engine = undefined;
     this.#mismatch = mismatch;
-    this.#offset = -1;
-    this.#appendTime = -1;
+    this.#position = NOTHING_APPLIED;
     this.#checkpointRecord = undefined;
-  }
-
-  #checkPosition({ offset, appendTime }: ApplyPosition): void {
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(appendTime) || offset < 0 || appendTime < -1)
-      throw new PartitaError(
-        'INVALID_ARGUMENT',
-        `The position ${offset} with append time ${appendTime} can't be stored in ${this.#options.directory}.`,
-      );
-    if (offset < this.#offset)
-      throw new PartitaError(
-        'OFFSET_BACKWARDS',
-        `The database in ${this.#options.directory} holds its changelog up to offset ${this.#offset}; a batch up to offset ${offset} was refused.`,
-        { details: { directory: this.#options.directory, stored: this.#offset, offset } },
-      );
   }
 
   #expectUsable(): StorageEngine {
@@ -427,28 +395,4 @@ export class StorePartition {
       `A key of the reserved family ${META_FAMILY} was to be written in ${this.#options.directory}.`,
     );
   }
-}
-
-/** Whether a row is the partition's own: of its position or its checkpoint record. */
-export function isMetaKey(key: Uint8Array): boolean {
-  if (key[0] !== META_FAMILY.length || key[1] !== META_FAMILY.charCodeAt(0)) return false;
-  return Buffer.compare(key.subarray(0, META_PREFIX.length), META_PREFIX) === 0;
-}
-
-function encodePosition(offset: number, appendTime: number): Uint8Array {
-  const bytes = Buffer.allocUnsafe(POSITION_BYTES);
-  bytes.writeBigInt64BE(BigInt(offset), 0);
-  bytes.writeBigInt64BE(BigInt(appendTime), 8);
-  return bytes;
-}
-
-function decodePosition(row: Uint8Array, directory: string): { offset: number; appendTime: number } {
-  const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength);
-  const offset = bytes.length === POSITION_BYTES ? Number(bytes.readBigInt64BE(0)) : Number.NaN;
-  const appendTime = bytes.length === POSITION_BYTES ? Number(bytes.readBigInt64BE(8)) : Number.NaN;
-  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(appendTime) || offset < -1 || appendTime < -1)
-    throw new PartitaError('CORRUPT', `The position row of the database in ${directory} makes no sense.`, {
-      details: { directory },
-    });
-  return { offset, appendTime };
 }

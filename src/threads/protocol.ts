@@ -112,12 +112,12 @@ export interface ActorSpec {
 }
 
 /**
- * What `ActorSpec.progress` holds. Int32 slots: `startedCommand`, and the input (by its index in
- * `ActorSpec.inputs`) of the record that the actor is in, −1 for another call of the user's. Float64 slot `call`: 0 while the
- * actor is in none of the user's calls; otherwise the record's offset + 1 (1 for another call), negative while the call's
- * promise is waited for, so that other actors of the thread may run.
+ * What `ActorSpec.progress` holds. Int32 slot `input`: the input (by its index in `ActorSpec.inputs`) of the record that the
+ * actor is in, −1 for another call of the user's. Float64 slot `call`: 0 while the actor is in none of the user's calls;
+ * otherwise the record's offset + 1 (1 for another call), negative while the call's promise is waited for, so that other
+ * actors of the thread may run. Float64 slot `startedCommand`: the `seq` of the last command whose handler has started.
  */
-export const PROGRESS = { startedCommand: 0, input: 1, call: 1, bytes: 16 } as const;
+export const PROGRESS = { input: 0, call: 1, startedCommand: 2, bytes: 24 } as const;
 
 /** What an actor needs of its place, whichever partition it is of. */
 export interface PlaceNeeds {

@@ -5,11 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
+import { familyPrefix, storeKey } from '../../src/codec/keys.js';
 import { int64, json, string } from '../../src/codec/serdes.js';
+import { ManualClock, systemClock } from '../../src/core/clock.js';
 import { isPartitaError } from '../../src/core/errors.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { keyValue, topic } from '../../src/processor/declarations.js';
 import { defineProcessor } from '../../src/processor/define-processor.js';
+import { StorePartition } from '../../src/storage/store-partition.js';
 import { ActorHarness, CHANGELOG, GROUP } from '../support/actor-harness.js';
 
 const { definition } = defineProcessor({
@@ -305,6 +308,87 @@ describe('recovery', () => {
     assert.deepEqual(await closing, { outcome: 'dropped' });
     await booting;
   });
+
+  it('commits nothing, runs nothing of the user’s and watches nothing once the actor is closed', async () => {
+    let letGo: () => void = () => undefined;
+    const held: Promise<void>[] = [];
+    let commits = 0;
+    const faults: LogFaults = {
+      before: (operation, { request }) => {
+        if (operation === 'commit') commits++;
+        const isOfInputs = operation === 'bounds' && JSON.stringify(request).includes('orders');
+        return isOfInputs ? held[0] : undefined;
+      },
+    };
+    const inits: string[] = [];
+    const clock = new ManualClock();
+    await using harness = await ActorHarness.make({
+      definition: { ...definition, init: () => void inits.push('init') },
+      clock,
+      options: { watchdogMs: 1_000 },
+      log: { faults },
+    });
+    await harness.boot();
+    await harness.crash();
+    assert.deepEqual([inits, commits, clock.pendingTimers], [['init'], 1, 0]);
+    held.push(new Promise((resolve) => (letGo = resolve)));
+    const booting = assert.rejects(harness.boot());
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await harness.actor.close({ commit: true, budgetMs: 500 });
+    letGo();
+    await booting;
+    assert.deepEqual([inits, commits, clock.pendingTimers], [['init'], 1, 0]);
+  });
+
+  it('does not go on over entries without a checkpoint, however often it is tried', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
+    try {
+      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+      // As the first part of a changelog that was being written anew, under a group whose offsets have expired.
+      const key = Buffer.from(storeKey(familyPrefix('totals'), Buffer.from('a'))).toString();
+      await harness.log.produce(CHANGELOG, [{ key, value: '7', partition: 0 }]);
+      for (let attempt = 0; attempt < 3; attempt++) {
+        await assert.rejects(harness.boot(), (error) => isPartitaError(error, 'STATE_MISSING'));
+        await harness.crash();
+      }
+      harness.options = { engine: 'level', onStateMissing: 'startEmpty' };
+      await harness.boot();
+      assert.equal(await harness.query('total', 'a'), undefined);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
+  it('remembers how old its state is over a tail of the changelog that compaction has emptied', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
+    try {
+      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+      await harness.boot();
+      await orders(harness, 3);
+      await harness.actor.checkpoint('asked');
+      await harness.crash();
+      const { client } = harness;
+      const read = client.read.bind(client);
+      client.read = async (request) => ({ ...(await read(request)), bytes: new ArrayBuffer(0) });
+      await harness.boot();
+      client.read = read;
+      await harness.crash();
+      const partition = await StorePartition.open({
+        directory,
+        engine: 'level',
+        changelogTopicId: '',
+        openBudgetMs: 0,
+        engineOptions: { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 },
+        clock: systemClock,
+        rebuildOnCorruption: true,
+      });
+      const { appendTime } = partition;
+      await partition.close();
+      assert.ok(appendTime > Date.now() - 60_000, String(appendTime));
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
 });
 
 describe('several inputs', () => {
@@ -352,5 +436,38 @@ describe('several inputs', () => {
     await harness.log.produce('a', [{ key: 'k', value: 'a', timestamp: 1, partition: 0 }]);
     await harness.feed('a');
     assert.ok(harness.events.some((event) => event.type === 'warning'));
+  });
+
+  it('hold one another back for `maxTopicWaitMs` anew after a parking, however long that took', async () => {
+    const clock = new ManualClock();
+    await using harness = await ActorHarness.make({
+      definition: merging,
+      outputPartitions: 1,
+      clock,
+      options: { maxTopicWaitMs: 1_000 },
+    });
+    await harness.boot();
+    const a = { key: 'k', value: 'a', partition: 0 };
+    await harness.log.produce('a', [
+      { ...a, timestamp: 1 },
+      { ...a, timestamp: 2 },
+    ]);
+    const dropped = Promise.allSettled(await harness.deliver('a'));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await harness.actor.park({ commit: true, budgetMs: 1_000 });
+    await dropped;
+    clock.advance(100_000);
+    for (const name of ['a', 'b'])
+      await harness.log.setOffset(GROUP, { topic: name, partition: 0 }, name === 'a' ? 1 : 0);
+    assert.equal((await harness.resume(true)).how, 'recovered');
+    const waiting = Promise.allSettled(await harness.deliver('a'));
+    await harness.actor.checkpoint('asked');
+    assert.deepEqual(await harness.read('out'), []);
+    assert.deepEqual(
+      harness.events.filter(({ type }) => type === 'warning'),
+      [],
+    );
+    await harness.crash();
+    await waiting;
   });
 });

@@ -68,14 +68,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the savepoint of a command does not cover its emits',
-    file: 'actor/record-processor.js',
-    from: 'this.commandOutputs.rollback();',
+    file: 'actor/call-runner.js',
+    from: 'outputs.rollback();',
     to: '',
   },
   {
     name: 'a command is acknowledged before its commit',
-    file: 'actor/partition-actor.js',
-    from: 'this.#calls.commandDone(call, result);',
+    file: 'actor/processing-loop.js',
+    from: 'this.#options.calls.commandDone(call, result);',
     to: 'call.resolve(result);',
   },
   {

@@ -46,7 +46,7 @@ class HeldActor {
 
   /** The handler of this command has begun, as the counter that survives the thread tells. */
   started(seq: number): void {
-    Atomics.store(new Int32Array(this.progress), PROGRESS.startedCommand, seq);
+    new Float64Array(this.progress)[PROGRESS.startedCommand] = seq;
   }
 }
 

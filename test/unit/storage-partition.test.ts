@@ -434,6 +434,52 @@ describe('a write that fails', () => {
     }));
 });
 
+describe('the end of a database', () => {
+  it('also ends a rebuild that has only begun: nobody holds the lock afterwards', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'p');
+      let letGo: () => void = () => undefined;
+      const held = new Promise<void>((resolve) => (letGo = resolve));
+      let first = true;
+      const factoryOf = (kind: EngineKind): EngineFactory => ({
+        ...engineFactory(kind),
+        open: async (files, options) => {
+          const engine = await engineFactory(kind).open(files, options);
+          if (!first) return engine;
+          first = false;
+          const close = engine.close.bind(engine);
+          engine.close = () => held.then(close);
+          return engine;
+        },
+      });
+      const partition = await open(path, { factoryOf });
+      const rebuilding = partition.rebuild();
+      const closing = partition.close();
+      letGo();
+      await Promise.allSettled([rebuilding, closing]);
+      await (await open(path)).close();
+    }));
+
+  it('does not hang on the note of a waiter that can not be taken away: the database opens all the same', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'p');
+      const note = `${path}.wanted`;
+      let opens = 0;
+      const factoryOf = (kind: EngineKind): EngineFactory => ({
+        ...engineFactory(kind),
+        open: async (files, options) => {
+          if (opens++ === 0) throw new PartitaError('LOCKED', 'injected');
+          await rm(note);
+          await mkdir(note);
+          return engineFactory(kind).open(files, options);
+        },
+      });
+      const partition = await open(path, { openBudgetMs: 60_000, factoryOf });
+      await partition.apply([put('\u0001sa', '1')], { ...AT, offset: 3 });
+      await partition.close();
+    }));
+});
+
 /** Every file's bytes, by its name. */
 async function filesOf(path: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {};

@@ -115,6 +115,17 @@ describe('what an actor leaves behind', () => {
     assert.equal(left.mark.at, undefined);
   });
 
+  test('says which command it has started, also after billions of them, and of which record it was', () => {
+    const left = spec();
+    const started = () => new Float64Array(left.progress)[PROGRESS.startedCommand];
+    assert.equal(started(), 0);
+    left.mark.command(2 ** 31 + 5);
+    assert.deepEqual(callUnderWay(left), { running: true, record: undefined });
+    left.mark.record(1, 2 ** 33);
+    assert.deepEqual(callUnderWay(left), { running: true, record: { topic: 'b', offset: 2 ** 33 } });
+    assert.equal(started(), 2 ** 31 + 5);
+  });
+
   test('a call that waits shows each step that it gets on', () => {
     const { mark } = spec();
     assert.equal(mark.waiting, undefined);
