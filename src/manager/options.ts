@@ -150,8 +150,10 @@ export interface ManagerOptions<R extends Streams = Streams> {
   readonly onPartitionFailed?: 'failManager' | 'isolate' | 'leaveGroup';
   /** Creates input, output and dead-letter topics that don't exist. @default absent: they must exist */
   readonly createTopics?: { readonly partitions: number; readonly replicationFactor?: number };
-  /** Bound on `stop` without a deadline of its own. @default 30,000 */
+  /** Bound on `stop` without a deadline of its own, and on what a start that is aborted has to release. @default 30,000 */
   readonly stopDeadlineMs?: number;
+  /** Ends the start: it releases what it has and rejects CALL_ABORTED. Without effect once it has resolved. @default none */
+  readonly signal?: AbortSignal;
   /** pino's interface. @default silent */
   readonly logger?: Logger;
   /** @default none */
@@ -224,6 +226,7 @@ export interface ResolvedOptions {
   readonly createTopics:
     { readonly partitions: number; readonly replicationFactor: number | undefined } | undefined;
   readonly stopDeadlineMs: number;
+  readonly signal: AbortSignal | undefined;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
@@ -325,6 +328,7 @@ export async function optionsSchema() {
     onPartitionFailed: z.enum(['failManager', 'isolate', 'leaveGroup']).default('failManager'),
     createTopics: z.strictObject({ partitions: count, replicationFactor: count.optional() }).optional(),
     stopDeadlineMs: ms.default(30_000),
+    signal: z.instanceof(AbortSignal).optional(),
     logger: z
       .custom<Logger>((logger) => typeof (logger as Partial<Logger> | undefined)?.child === 'function', {
         message: "must have pino's methods",
@@ -376,6 +380,7 @@ export async function resolveOptions(options: ManagerOptions): Promise<ResolvedO
     maxClockAdvanceMs: o.maxClockAdvanceMs,
     advertise: o.advertise,
     chunkBytes: o.chunkBytes,
+    signal: o.signal,
     checkpoint: Object.freeze({
       ...o.checkpoint,
       intervalMs: o.checkpoint.intervalMs ?? (o.guarantee === 'exactly-once' ? 1_000 : 5_000),

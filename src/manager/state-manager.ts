@@ -11,6 +11,7 @@ import { Emitter, type EventSource, type Listener } from '../core/emitter.js';
 import { describeError, PartitaError } from '../core/errors.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { managerLifecycle, type ManagerState } from '../core/lifecycles.js';
+import { unlessAborted } from '../core/unless-aborted.js';
 import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import { importProcessor } from '../processor/import-processor.js';
@@ -123,7 +124,7 @@ export class StateManager<R extends Streams = Streams>
   #left: PartitaError | undefined;
   #stopping: Promise<boolean> | undefined;
 
-  private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
+  private constructor(parts: Acquired, session: Promise<GroupSession>) {
     this.#life.move('starting');
     // Every partition that closes listens.
     setMaxListeners(0, this.#givesUp.signal);
@@ -201,8 +202,9 @@ export class StateManager<R extends Streams = Streams>
   /**
    * Starts a manager: connects the log, checks topics and changelogs, starts threads, joins the group. Resolves when the
    * actors of the first assignment are opened; `ready` tells when they have recovered. Rejects INVALID_OPTIONS,
-   * INVALID_NAME, INVALID_PROCESSOR, TOPIC_MISSING, PARTITIONS_UNEQUAL, CHANGELOG_INVALID, ENGINE_UNAVAILABLE, or
-   * ACTOR_FAILED with the cause if a partition can't be opened; everything is released then.
+   * INVALID_NAME, INVALID_PROCESSOR, TOPIC_MISSING, PARTITIONS_UNEQUAL, CHANGELOG_INVALID, ENGINE_UNAVAILABLE,
+   * ACTOR_FAILED with the cause if a partition can't be opened, CALL_ABORTED if the options' signal is aborted; everything is
+   * released then.
    */
   static start<R extends Streams>(options: ManagerOptions<R>): Promise<StateManager<R>> {
     return StateManager.startIn(options, systemEnvironment);
@@ -217,48 +219,9 @@ export class StateManager<R extends Streams = Streams>
     environment: ManagerEnvironment,
   ): Promise<StateManager<R>> {
     const resolved = await resolveOptions(options as ManagerOptions);
-    const { logger } = resolved;
-    const log = await resolved.log.connect({ clientId: `partita-${resolved.group}`, logger });
-    const release: (() => Promise<void>)[] = [() => log.close()];
-    try {
-      const emitter = new Emitter<ManagerEvents>(resolved.logger);
-      recordMetrics(emitter, resolved.metrics);
-      const plans = await planStreams(resolved, {
-        topics: log.topics,
-        importProcessor: (url) => environment.importProcessor(url),
-        warn: (message, details) => {
-          resolved.logger.warn(details, message);
-          emitter.emit('warning', { message, details });
-        },
-      });
-      const places = await environment.places(resolved);
-      release.push(() => places.close({ budgetMs: resolved.stopDeadlineMs }));
-      let opened: OutputProducer | undefined;
-      const session = new Deferred<GroupSession>();
-      const parts = {
-        options: resolved,
-        environment,
-        log,
-        places,
-        emitter,
-        plans,
-        outputs: () => (opened ??= log.outputs()),
-        closeOutputs: async () => opened?.close(),
-      };
-      const manager = new StateManager<R>(parts, session.promise);
-      release.push(() => manager.#abandon());
-      await manager.#join(session);
-      await manager.#until(() => manager.#allKeepers((keeper) => keeper.everOpened));
-      manager.#life.move('running');
-      if (resolved.rebalance === 'auto') manager.#autoBalance.start();
-      return manager;
-    } catch (error) {
-      for (const undo of release.reverse())
-        await undo().catch((undoError: unknown) => {
-          resolved.logger.warn({ err: undoError }, 'Something could not be released after a failed start.');
-        });
-      throw error;
-    }
+    const session = new Deferred<GroupSession>();
+    const manager = new StateManager<R>(await acquire(resolved, environment), session.promise);
+    return manager.#start(session);
   }
 
   get state(): ManagerState {
@@ -388,6 +351,26 @@ export class StateManager<R extends Streams = Streams>
     await this.stop();
   }
 
+  /** Releases everything if it fails, or is aborted. */
+  async #start(session: Deferred<GroupSession>): Promise<this> {
+    const { options } = this.#parts;
+    try {
+      await unlessAborted(this.#joined(session), options.signal, startAborted);
+      this.#life.move('running');
+      if (options.rebalance === 'auto') this.#autoBalance.start();
+      return this;
+    } catch (error) {
+      await (this.#stopping ??= this.#stop(options.stopDeadlineMs));
+      throw error;
+    }
+  }
+
+  /** A member of the group, and every actor of the first assignment opened. */
+  async #joined(session: Deferred<GroupSession>): Promise<void> {
+    await this.#join(session);
+    await this.#until(() => this.#allKeepers((keeper) => keeper.everOpened));
+  }
+
   async #join(joined: Deferred<GroupSession>): Promise<void> {
     const { options, log, plans, assignment, router } = this.#parts;
     try {
@@ -504,14 +487,12 @@ export class StateManager<R extends Streams = Streams>
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined || this.#stopping !== undefined) return;
-    const starting = this.#life.is('starting');
     this.#failure = error;
     this.#life.move('failed');
     this.#parts.options.logger.error({ err: error }, 'The manager has failed and stops.');
     this.#parts.emitter.emit('failed', { error });
     this.#changed();
-    // A failed start releases everything itself, and rejects.
-    if (!starting) this.#stopping = this.#stop(this.#parts.options.stopDeadlineMs);
+    this.#stopping = this.#stop(this.#parts.options.stopDeadlineMs);
   }
 
   /** Whether it stopped before the deadline. Never rejects. */
@@ -567,17 +548,6 @@ export class StateManager<R extends Streams = Streams>
     await this.#step(grace(), () => log.close());
   }
 
-  /** After a failed start. The log and the places are released by `startIn`. */
-  async #abandon(): Promise<void> {
-    const { environment, assignment, closeOutputs } = this.#parts;
-    this.#failure ??= new PartitaError('STOPPED', 'The manager did not start.');
-    const deadline = Deadline.after(environment.clock, this.#parts.options.revokeBudgetMs + 2_000);
-    await this.#step(deadline, () => this.#leave(deadline));
-    await this.#step(deadline, () => assignment.close(() => this.#unusable(), 500));
-    this.#giveUp();
-    await closeOutputs();
-  }
-
   /** Whether the step ended well in time; a failure is logged, since what follows must be released too. */
   async #step(deadline: Deadline, step: () => Promise<unknown>): Promise<boolean> {
     try {
@@ -588,6 +558,69 @@ export class StateManager<R extends Streams = Streams>
       return false;
     }
   }
+}
+
+type Acquired = Omit<Parts, 'assignment' | 'router'>;
+
+/** What a manager is made of. Rejects with everything released, CALL_ABORTED if the options' signal ends it. */
+async function acquire(options: ResolvedOptions, environment: ManagerEnvironment): Promise<Acquired> {
+  const { logger, signal } = options;
+  if (signal?.aborted === true) throw startAborted(signal);
+  const log = await connect(options, environment);
+  try {
+    const emitter = new Emitter<ManagerEvents>(logger);
+    recordMetrics(emitter, options.metrics);
+    const planning = planStreams(options, {
+      topics: log.topics,
+      importProcessor: (url) => environment.importProcessor(url),
+      warn: (message, details) => {
+        logger.warn(details, message);
+        emitter.emit('warning', { message, details });
+      },
+    });
+    const plans = await unlessAborted(planning, signal, startAborted);
+    let opened: OutputProducer | undefined;
+    return {
+      options,
+      environment,
+      log,
+      emitter,
+      plans,
+      outputs: () => (opened ??= log.outputs()),
+      closeOutputs: async () => opened?.close(),
+      places: await environment.places(options),
+    };
+  } catch (error) {
+    await log.close().catch((closeError: unknown) => {
+      logger.warn({ err: closeError }, 'The log could not be closed after a failed start.');
+    });
+    throw error;
+  }
+}
+
+/** One that comes after the abort is closed: before this rejects, if it comes in the time of a stop. */
+async function connect(options: ResolvedOptions, environment: ManagerEnvironment): Promise<LogClient> {
+  const { group, logger, signal, stopDeadlineMs } = options;
+  const connecting = options.log.connect({
+    clientId: `partita-${group}`,
+    logger,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  try {
+    return await unlessAborted(connecting, signal, startAborted);
+  } catch (error) {
+    if (signal?.aborted !== true) throw error;
+    const closed = connecting.then((log) => log.close());
+    const deadline = Deadline.after(environment.clock, stopDeadlineMs);
+    await deadline.race(closed, 'Giving up the connection').catch((closeError: unknown) => {
+      logger.debug({ err: closeError }, 'What was given up did not end well.');
+    });
+    throw error;
+  }
+}
+
+function startAborted({ reason }: AbortSignal): PartitaError {
+  return new PartitaError('CALL_ABORTED', 'The start was aborted.', { cause: reason });
 }
 
 /** The router's methods, which may be taken apart: `const { query } = manager.streams.orders`. */

@@ -56,7 +56,7 @@ export class GatedWorld {
   }
 
   async starting(options: WorldOptions = {}): Promise<DeadlyManager> {
-    const all = { group: 'g', stateDir: this.stateDir, workers: 2, ...options };
+    const all = { group: 'g', stateDir: this.stateDir, workers: 2, engine: 'memory' as const, ...options };
     const manager = await StateManager.startIn(
       { ...all, log: this.log, streams: deadlyStream('skip') },
       this.threads.environment,
