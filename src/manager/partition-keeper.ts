@@ -594,7 +594,8 @@ export class PartitionKeeper {
     }
     if (ending.error === MOVES) return true;
     const code = isPartitaError(ending.error) ? ending.error.code : undefined;
-    const decision = decideRestart(ending, code !== undefined && code === this.#endedBy, this.#backoff);
+    const repeated = code !== undefined && code === this.#endedBy;
+    const decision = decideRestart(ending, repeated, this.#backoff, this.#environment.options);
     this.#endedBy = code;
     if (decision.kind === 'restart') {
       this.#move('restarting');

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { writeFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { MemoryMetrics } from '../../src/core/metrics.js';
 import { isPartitaError, type PartitaError } from '../../src/index.js';
 import {
   codesOf,
@@ -121,6 +122,25 @@ test('a manager starts with the partitions that can be opened, and says which ca
   await rm(join(directory, '1'));
   await manager.reopen('deadly', 1);
   await until('all of them', () => topics.settled());
+  await topics.assertEqual(manager);
+});
+
+test('a damaged database that is not to be rebuilt fails its partition at once, and serves once its files are gone', async () => {
+  await topics.fill(5);
+  const first = await desk.start(deadlyStream('fail'));
+  await until('what came before', () => topics.settled());
+  await first.stop();
+  const directory = join(desk.stateDir, 'g', 'deadly', '1');
+  await writeFile(join(directory, 'level', 'CURRENT'), 'no manifest\n');
+  const metrics = new MemoryMetrics();
+  const manager = await desk.start(deadlyStream('fail'), { rebuildOnCorruption: false, metrics });
+  await manager.ready();
+  const { partitions } = await manager.stats();
+  const failures = partitions.filter(({ state }) => state === 'failed').map(({ failure }) => failure);
+  assert.deepEqual(failures.map(codesOf), [['CORRUPT']]);
+  assert.equal(metrics.value('partita_restarts_total', { stream: 'deadly', partition: '1' }) ?? 0, 0);
+  await rm(directory, { recursive: true });
+  await manager.reopen('deadly', 1);
   await topics.assertEqual(manager);
 });
 
