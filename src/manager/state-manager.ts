@@ -320,6 +320,7 @@ export class StateManager<R extends Streams = Streams>
     };
   }
 
+  /** Added right behind `start`, a listener hears what happened during it too. */
   on<N extends keyof ManagerEvents>(name: N, listener: Listener<ManagerEvents[N]>): this {
     this.#parts.emitter.on(name, listener);
     return this;
@@ -358,6 +359,10 @@ export class StateManager<R extends Streams = Streams>
       await unlessAborted(this.#joined(session), options.signal, startAborted);
       this.#life.move('running');
       if (options.rebalance === 'auto') this.#autoBalance.start();
+      // By then whoever has waited for the start has added his listeners.
+      setImmediate(() => {
+        this.#parts.emitter.release();
+      });
       return this;
     } catch (error) {
       await (this.#stopping ??= this.#stop(options.stopDeadlineMs));
@@ -570,6 +575,7 @@ async function acquire(options: ResolvedOptions, environment: ManagerEnvironment
   try {
     const emitter = new Emitter<ManagerEvents>(logger);
     recordMetrics(emitter, options.metrics);
+    emitter.hold();
     const planning = planStreams(options, {
       topics: log.topics,
       importProcessor: (url) => environment.importProcessor(url),
