@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { embeddedLog, StateManager, type EmbeddedLog } from '../../src/index.js';
+import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type { ManagerOptions } from '../../src/manager/options.js';
 import { DeadlyTopics, deadlyStream, type DeadlyManager } from './deadly-run.js';
@@ -37,10 +38,11 @@ export class GatedWorld {
     this.gate = gate;
   }
 
-  static async open(): Promise<GatedWorld> {
+  /** @param faults in the gate's place */
+  static async open(faults?: LogFaults): Promise<GatedWorld> {
     const threads = new OneThread(seededRandom(1));
     const gate = new LogGate();
-    const log = await embeddedLog({ clock: threads.clock, faults: gate.faults });
+    const log = await embeddedLog({ clock: threads.clock, faults: faults ?? gate.faults });
     return new GatedWorld(threads, log, await DeadlyTopics.create(log, PARTITIONS), gate);
   }
 
