@@ -10,7 +10,8 @@ import { isPartitaError, PartitaError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
 import type { ManagerEvents, MoveReason } from './events.js';
-import { WORKERS_MAX, type ResolvedOptions } from './options.js';
+import type { ResolvedOptions } from './options.js';
+import { WORKERS_MAX } from './resolve-options.js';
 import type { HowMoved, PartitionKeeper } from './partition-keeper.js';
 import { planMoves, type PlaceTable } from './placement.js';
 

@@ -25,11 +25,12 @@ import { AutoBalance } from './auto-balance.js';
 import type { ManagerEvents } from './events.js';
 import { Movement, type MovedPartition } from './movement.js';
 import { recordMetrics } from './metrics-recorder.js';
-import { resolveOptions, type ManagerOptions, type ResolvedOptions, type Streams } from './options.js';
+import type { ManagerOptions, ResolvedOptions, Streams } from './options.js';
 import { PartitionRouter } from './partition-router.js';
 import { PlaceTable } from './placement.js';
 import { RecoveryScheduler } from './recovery-scheduler.js';
 import { planStreams, type StreamPlan } from './stream-plan.js';
+import { resolveOptions } from './resolve-options.js';
 import { StreamRouter, type Router } from './stream-router.js';
 import { ThreadDeaths } from './thread-deaths.js';
 
