@@ -62,6 +62,7 @@ export class Emitter<M extends EventMap> implements EventSource<M> {
     this.#held = [];
   }
 
+  /** Does nothing if nothing is held. */
   release(): void {
     const held = this.#held ?? [];
     this.#held = undefined;

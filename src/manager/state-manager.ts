@@ -186,6 +186,8 @@ export class StateManager<R extends Streams = Streams>
    * (`onPartitionFailed: 'isolate'`). Rejects if the manager fails, leaves the group or stops before.
    */
   async ready(): Promise<void> {
+    // Whoever waits has added the listeners that he wants: what is added later hears of what comes later.
+    this.#parts.emitter.release();
     await this.#until(() => this.#allKeepers((keeper) => keeper.state === 'running'));
   }
 
@@ -283,7 +285,7 @@ export class StateManager<R extends Streams = Streams>
       await unlessAborted(this.#joined(session), options.signal, startAborted);
       this.#life.move('running');
       if (options.rebalance === 'auto') this.#autoBalance.start();
-      // By then whoever has waited for the start has added his listeners.
+      // By then whoever has waited for the start has added his listeners, if he waits for nothing else first.
       setImmediate(() => {
         this.#parts.emitter.release();
       });
