@@ -11,9 +11,10 @@ import { Lifecycle } from '../core/lifecycle.js';
 import { managerLifecycle, type ManagerState } from '../core/lifecycles.js';
 import { unlessAborted } from '../core/unless-aborted.js';
 import type { GroupSession } from '../log/log-client.js';
-import { failedError, GroupAssignment } from './assignment.js';
+import { GroupAssignment } from './assignment.js';
 import { AutoBalance } from './auto-balance.js';
 import type { ManagerEvents } from './events.js';
+import { failedError } from './keeper-reports.js';
 import {
   acquireParts,
   startAborted,

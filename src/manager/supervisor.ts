@@ -1,6 +1,6 @@
 /**
  * What to do about an actor that ended: a pure decision from the error and the restarts so far. The acting is
- * `partition-keeper.ts`; what becomes of a partition that has failed for good is `failed-partitions.ts`.
+ * `partition-keeper.ts`; what a failed partition is to the others is `keeper-reports.ts`.
  */
 import type { Backoff } from '../core/backoff.js';
 import { isPartitaError, mendability } from '../core/errors.js';
