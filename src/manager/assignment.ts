@@ -14,11 +14,13 @@ import type { ClosedActor } from '../threads/protocol.js';
 import { assignedActors, type AssignedActor } from './assigned-actors.js';
 import { CacheBudget } from './cache-budget.js';
 import type { ManagerEvents } from './events.js';
+import type { KeeperEnvironment } from './keeper-environment.js';
 import { failedError, KeeperReports, type KeeperReportsListener } from './keeper-reports.js';
 import type { ResolvedOptions } from './options.js';
 import type { Membership } from './parking.js';
 import { PartitionCalls } from './partition-calls.js';
-import { PartitionKeeper, type KeeperEnvironment, type TopicIds } from './partition-keeper.js';
+import { PartitionKeeper } from './partition-keeper.js';
+import type { TopicIds } from './present-topics.js';
 import type { StreamPlan } from './stream-plan.js';
 
 export interface AssignmentListener extends KeeperReportsListener {

@@ -2,7 +2,7 @@
 import type { PartitaError } from '../core/errors.js';
 import type { TopicPartition } from '../core/log-types.js';
 import type { CheckpointReason, ResumedActor } from '../threads/protocol.js';
-import type { HowMoved } from './partition-keeper.js';
+import type { HowMoved } from './relocation.js';
 
 /** Where an event happened. */
 export interface AtPartition {

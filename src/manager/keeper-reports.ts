@@ -8,8 +8,9 @@ import type { Logger } from '../core/logger.js';
 import type { ActorEvent, RecoveredActor, ResumedActor } from '../threads/protocol.js';
 import type { CacheBudget } from './cache-budget.js';
 import type { ManagerEvents } from './events.js';
+import type { KeeperListener } from './keeper-environment.js';
 import type { ResolvedOptions } from './options.js';
-import type { KeeperListener, PartitionKeeper } from './partition-keeper.js';
+import type { PartitionKeeper } from './partition-keeper.js';
 
 /** What of it concerns the manager as a whole. */
 export interface KeeperReportsListener {
