@@ -19,15 +19,14 @@ import { FailureHistory } from './failure-history.js';
 import type { KeeperEnvironment, KeeperListener, KeeperState } from './keeper-environment.js';
 import { isNext, Parking, type Membership } from './parking.js';
 import type { PartitionCalls } from './partition-calls.js';
-import { expectSameTopics, type TopicIds } from './present-topics.js';
+import type { TopicIds } from './present-topics.js';
 import { MOVES, Relocation, type MovedActor } from './relocation.js';
+import { Standstill } from './standstill.js';
 import type { StreamPlan } from './stream-plan.js';
 import type { Ending } from './supervisor.js';
 
 /** What a failed incarnation gets for its close. */
 const DISCARD_BUDGET_MS = 5_000;
-/** How often a group is asked whether a partition that was given up is ours all the same. */
-const LOST_ASK_MS = 1_000;
 
 export class PartitionKeeper {
   readonly plan: StreamPlan;
@@ -39,6 +38,7 @@ export class PartitionKeeper {
   readonly #calls: PartitionCalls;
   readonly #failures: FailureHistory;
   readonly #relocation: Relocation;
+  readonly #standstill: Standstill;
   readonly #stopping = new AbortController();
   #state: KeeperState = 'waiting';
   #everOpened = false;
@@ -47,8 +47,6 @@ export class PartitionKeeper {
   readonly #changes = new Set<() => void>();
   #inherited: CommitInDoubt | undefined;
   #failure: unknown;
-  /** Ends the wait of a failed partition. */
-  #reopen: () => void = () => undefined;
   /** From the barrier that takes the partition away until it comes back, or for good. */
   #parking: Parking | undefined;
   /** A resumption without a word to the log, which is short. */
@@ -79,6 +77,7 @@ export class PartitionKeeper {
     this.#listener = listener;
     this.#place = place;
     this.#failures = new FailureHistory(this, environment);
+    this.#standstill = new Standstill(environment.clock, this.#stopping.signal);
     this.#relocation = new Relocation(
       {
         plan,
@@ -148,7 +147,7 @@ export class PartitionKeeper {
     this.#failure = undefined;
     this.#failures.forgive();
     this.#move('restarting');
-    this.#reopen();
+    this.#standstill.reopen();
   }
 
   /**
@@ -185,7 +184,7 @@ export class PartitionKeeper {
     if (parking === undefined || run === undefined) return;
     parking.end();
     this.#parking = undefined;
-    const checked = this.#expectSameTopics(run, topicIds());
+    const checked = run.expectSameTopics(topicIds());
     const unchanged = isNext(parking.membership, membership);
     // Whether the topics are the same ones is learned while it serves, and before anything is committed.
     if (unchanged) run.holdCommits(checked);
@@ -366,16 +365,6 @@ export class PartitionKeeper {
     });
   }
 
-  /** Otherwise it starts anew. */
-  async #expectSameTopics(run: ActorRun, topicIds: Promise<TopicIds>): Promise<void> {
-    try {
-      expectSameTopics(run.spec, await topicIds);
-    } catch (error) {
-      run.fail(error, true);
-      throw error;
-    }
-  }
-
   /** It makes room; should the partition come back all the same, it is opened anew. */
   #endParking(why: string): void {
     const { logger } = this.#environment;
@@ -401,59 +390,29 @@ export class PartitionKeeper {
     if (decision.kind === 'restart') {
       this.#move('restarting');
       this.#listener.onRestart(this, ending.error, decision.delayMs);
-      await this.#sleep(decision.delayMs);
+      await this.#standstill.sleep(decision.delayMs);
       return !this.#stopping.signal.aborted;
     }
-    if (decision.kind === 'fail') this.#failure = ending.error;
-    this.#move(decision.kind === 'lost' ? 'lost' : 'failed');
-    if (decision.kind === 'lost') return this.#untilOursAgain();
-    this.#listener.onFailed(this);
-    await this.#untilStoppedOrReopened();
-    return !this.stopped;
+    return decision.kind === 'lost' ? this.#untilOursAgain() : this.#untilReopened(ending.error);
   }
 
-  /**
-   * Mostly the group says next that the partition is gone, which stops this keeper. But a group that was only silent for a
-   * session may still count it as ours, and would assign it to nobody: so it is asked for as long as that takes.
-   */
+  /** Mostly the group says next that the partition is gone, which stops this keeper. */
   async #untilOursAgain(): Promise<boolean> {
-    const { session } = this.#environment;
+    this.#move('lost');
     const input = { topic: this.plan.inputs[0]!.topic, partition: this.partition };
-    const over = this.#untilStoppedOrReopened();
-    for (;;) {
-      await this.#sleep(LOST_ASK_MS);
-      // An answer that doesn't come holds up no stop.
-      const answer = await Promise.race([session.then((group) => group.owns(input)), over]);
-      if (this.stopped) return false;
-      if (answer !== 'yes') continue;
-      this.#calls.admit();
-      this.#move('restarting');
-      return true;
-    }
+    if (!(await this.#standstill.untilOwned(await this.#environment.session, input))) return false;
+    this.#calls.admit();
+    this.#move('restarting');
+    return true;
   }
 
-  async #sleep(ms: number): Promise<void> {
-    try {
-      await this.#environment.clock.sleep(ms, this.#stopping.signal);
-    } catch (error) {
-      // Stopped: the loop looks next.
-      if (!this.stopped) throw error;
-    }
-  }
-
-  #untilStoppedOrReopened(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#reopen = resolve;
-      if (this.stopped || this.#state === 'restarting') resolve();
-      else
-        this.#stopping.signal.addEventListener(
-          'abort',
-          () => {
-            resolve();
-          },
-          { once: true },
-        );
-    });
+  async #untilReopened(failure: unknown): Promise<boolean> {
+    this.#failure = failure;
+    const reopened = this.#standstill.untilReopened();
+    this.#move('failed');
+    this.#listener.onFailed(this);
+    await reopened;
+    return !this.stopped;
   }
 
   #move(state: KeeperState): void {

@@ -1,7 +1,7 @@
 /**
  * A plan's topics as they are at present: between two incarnations of an actor a topic may have been deleted and created anew, so
  * that positions in the old one mean nothing, and what may be written to it may have changed. It only asks the log; what differs
- * is for `partition-keeper.ts` to act on.
+ * is for `actor-run.ts` to act on.
  */
 import { PartitaError } from '../core/errors.js';
 import type { TopicLimits } from '../core/log-types.js';
