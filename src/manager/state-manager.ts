@@ -226,8 +226,8 @@ export class StateManager<R extends Streams = Streams>
   /**
    * Changes the number of worker threads while records flow: no rebalance, no loss, the order of each key kept. More:
    * they are started and actors move there until all carry equal shares. Fewer: actors move off those that go, which then
-   * end. Resolves when it is done; of calls that overlap the last one wins, and all resolve with it. Rejects
-   * INVALID_ARGUMENT, STOPPED.
+   * end. Resolves when it is done, amid a rebalance when that is over; of calls that overlap the last
+   * one wins, and all resolve with it. Rejects INVALID_ARGUMENT, STOPPED.
    */
   scale(workers: number): Promise<void> {
     return this.#movement.scale(workers);
@@ -394,6 +394,7 @@ export class StateManager<R extends Streams = Streams>
     const { assignment, emitter, options } = this.#parts;
     this.#life.move('stopping');
     this.#autoBalance.stop();
+    this.#movement.stop();
     this.#changed();
     const inTime = await this.#shutdown.stop(deadlineMs, () => this.#unusable());
     this.#life.move('stopped');

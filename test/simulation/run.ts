@@ -1,5 +1,5 @@
 /**
- * `npm run test:simulation -- [--seeds 1000] [--from 1] [--steps 300] [--seed n [--without 3,17]] [--story] [--first]
+ * `npm run test:simulation -- [--seeds 1000] [--from 1] [--steps 400] [--seed n [--without 3,17]] [--story] [--first]
  * [--mutants]`: simulated worlds one after the other; the story of each that breaks a promise, made as small as it gets, and
  * a summary as a line of JSON and as a table. `--mutants` plants bugs instead and tells which seed finds each.
  */
@@ -12,7 +12,7 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
-    steps: { type: 'string', default: '300' },
+    steps: { type: 'string', default: '400' },
     seed: { type: 'string' },
     without: { type: 'string', default: '' },
     story: { type: 'boolean', default: false },
@@ -41,6 +41,7 @@ async function runSeeds(): Promise<void> {
   const without = new Set(values.without === '' ? [] : values.without.split(',').map(Number));
   const sums = { seeds: 0, steps: 0, records: 0, broken: 0 };
   const faults: Record<string, number> = {};
+  const happened: Record<string, number> = {};
   const checked: Record<string, number> = {};
   for (let seed = from; seed < from + seeds; seed++) {
     const result = await simulate({ seed, steps, without });
@@ -49,6 +50,7 @@ async function runSeeds(): Promise<void> {
     sums.steps += steps;
     sums.records += result.records;
     addTo(faults, result.faults);
+    addTo(happened, result.happened);
     addTo(checked, result.checked);
     if (result.failure === undefined) continue;
     sums.broken++;
@@ -57,8 +59,8 @@ async function runSeeds(): Promise<void> {
     if (values.first) return;
     if (!values.story) await tell(result);
   }
-  print(JSON.stringify({ ...sums, faults, checked }));
-  for (const [what, count] of Object.entries({ ...sums, ...faults, ...checked }))
+  print(JSON.stringify({ ...sums, happened, faults, checked }));
+  for (const [what, count] of Object.entries({ ...sums, ...happened, ...faults, ...checked }))
     print(`| ${what} | ${count} |`);
 }
 

@@ -13,6 +13,7 @@ import {
   type EmbeddedLog,
   type EmbeddedLogOptions,
   type ErrorCode,
+  type LogFactory,
   type ManagerOptions,
   type Streams,
 } from '../../src/index.js';
@@ -21,21 +22,28 @@ import { heldDirectories } from '../../src/manager/directory-registry.js';
 /** For options that hold for every manager of the file. */
 type Defaults = Partial<Omit<ManagerOptions, 'streams'>>;
 
-export class ManagerDesk {
-  readonly log: EmbeddedLog;
+export class ManagerDesk<L extends LogFactory = EmbeddedLog> {
+  readonly log: L;
   readonly stateDir: string;
   readonly #defaults: Defaults;
+  readonly #closeLog: () => Promise<void>;
   readonly #managers: StateManager[] = [];
 
-  private constructor(log: EmbeddedLog, stateDir: string, defaults: Defaults) {
+  private constructor(log: L, stateDir: string, defaults: Defaults, closeLog: () => Promise<void>) {
     this.log = log;
+    this.#closeLog = closeLog;
     this.stateDir = stateDir;
     this.#defaults = defaults;
   }
 
   static async open(defaults: Defaults = {}, logOptions: EmbeddedLogOptions = {}): Promise<ManagerDesk> {
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-managers-'));
-    return new ManagerDesk(await embeddedLog(logOptions), stateDir, defaults);
+    const log = await embeddedLog(logOptions);
+    return new ManagerDesk(log, await newStateDir(), defaults, () => log.close());
+  }
+
+  /** On a log that stays open when the desk is closed. */
+  static async openOn<L extends LogFactory>(log: L, defaults: Defaults = {}): Promise<ManagerDesk<L>> {
+    return new ManagerDesk(log, await newStateDir(), defaults, () => Promise.resolve());
   }
 
   /** One worker and a checkpoint every 20 ms, if neither the desk nor the test says otherwise. */
@@ -60,10 +68,14 @@ export class ManagerDesk {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
-    await this.log.close();
+    await this.#closeLog();
     await rm(this.stateDir, { recursive: true, force: true });
     assert.deepEqual(heldDirectories(), []);
   }
+}
+
+function newStateDir(): Promise<string> {
+  return mkdtemp(join(tmpdir(), 'partita-managers-'));
 }
 
 /** For `assert.rejects`: an error of Partita with one of these codes. */
