@@ -3,7 +3,8 @@
  * imports it in the worker too, so what is heavy (piscina, zod, the engines) is loaded when a manager starts.
  */
 export { StateManager } from './manager/state-manager.js';
-export type { Location, ManagerStats, PartitionStats, RoutersOf } from './manager/state-manager.js';
+export type { Location, RoutersOf } from './manager/stream-routers.js';
+export type { ManagerStats, PartitionStats } from './manager/manager-stats.js';
 export type { ManagerOptions, Guarantee, Streams } from './manager/options.js';
 export type { MovedPartition } from './manager/movement.js';
 export type { AtPartition, ManagerEvents, MoveReason } from './manager/events.js';

@@ -18,8 +18,15 @@ export interface EventSource<M extends EventMap> {
   off<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this;
 }
 
+/** Of each name, while they are held. */
+const HELD_MAX = 1_000;
+
 export class Emitter<M extends EventMap> implements EventSource<M> {
-  readonly #events = new EventEmitter();
+  /** Listeners, and those of them that were there before `hold`. */
+  #events = new EventEmitter();
+  #insiders = new EventEmitter();
+  #held: { readonly name: keyof M & string; readonly event: unknown }[] | undefined;
+  readonly #heldOf = new Map<string, number>();
   readonly #logger: Logger;
   /** One guarded form per listener, so that `off` finds what `on` added. */
   readonly #guarded = new WeakMap<(event: never) => void, (event: unknown) => void>();
@@ -41,19 +48,43 @@ export class Emitter<M extends EventMap> implements EventSource<M> {
 
   off<N extends keyof M & string>(name: N, listener: Listener<M[N]>): this {
     this.#events.off(name, this.#guard(listener));
+    this.#insiders.off(name, this.#guard(listener));
     return this;
   }
 
-  /** Calls the listeners at once, in the order they were added; returns whether there was one. */
+  /**
+   * Whoever listens from now on is told nothing until `release`, and then everything since, in order: the first 1,000 events of
+   * each name. Those that listen already go on. Call it once.
+   */
+  hold(): void {
+    this.#insiders = this.#events;
+    this.#events = new EventEmitter();
+    this.#held = [];
+  }
+
+  /** Does nothing if nothing is held. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const { name, event } of held) this.#events.emit(name, event);
+  }
+
+  /** Calls the listeners at once, in the order they were added, unless it is held; returns whether there was one. */
   emit<N extends keyof M & string>(name: N, event: M[N]): boolean {
-    return this.#events.emit(name, event);
+    const heard = this.#insiders.emit(name, event);
+    if (this.#held === undefined) return this.#events.emit(name, event) || heard;
+    const before = this.#heldOf.get(name) ?? 0;
+    if (before < HELD_MAX) this.#held.push({ name, event });
+    this.#heldOf.set(name, before + 1);
+    return heard;
   }
 
   listenerCount(name: keyof M & string): number {
-    return this.#events.listenerCount(name);
+    return this.#insiders.listenerCount(name) + this.#events.listenerCount(name);
   }
 
   removeAllListeners(): void {
+    this.#insiders.removeAllListeners();
     this.#events.removeAllListeners();
   }
 

@@ -161,5 +161,10 @@ export interface LogClient {
 /** What users pass as `log`: makes the client when the manager starts. */
 export interface LogFactory {
   readonly kind: string;
-  connect(options: { readonly clientId: string; readonly logger?: Logger }): Promise<LogClient>;
+  /** `signal` gives up: rejects, with nothing left open. */
+  connect(options: {
+    readonly clientId: string;
+    readonly logger?: Logger;
+    readonly signal?: AbortSignal;
+  }): Promise<LogClient>;
 }

@@ -25,6 +25,7 @@ import { PartitionUplink, type CommitInDoubt } from './actor-uplink.js';
 import { acquireDirectory, type HeldDirectory } from './directory-registry.js';
 import type { PartitionCalls } from './partition-calls.js';
 import type { PartitionRouter, Route } from './partition-router.js';
+import { expectSameTopics, type TopicIds } from './present-topics.js';
 import type { Ending } from './supervisor.js';
 
 export interface RunOptions {
@@ -233,6 +234,16 @@ export class ActorRun {
   /** Serves, but commits nothing until the check has come out well. */
   holdCommits(check: Promise<void>): void {
     this.#uplink.holdCommits(check);
+  }
+
+  /** Whether the topics are those that a parked actor knew; otherwise it ends, and the next one starts anew. */
+  async expectSameTopics(topicIds: Promise<TopicIds>): Promise<void> {
+    try {
+      expectSameTopics(this.spec, await topicIds);
+    } catch (error) {
+      this.fail(error, true);
+      throw error;
+    }
   }
 
   /** The parked actor again, to be served as after `recover`. */

@@ -10,29 +10,23 @@ import type { Emitter } from '../core/emitter.js';
 import type { PartitionBounds, TopicPartition } from '../core/log-types.js';
 import type { Logger } from '../core/logger.js';
 import type { Assignment, FetchedChunk, GroupMember, GroupSession } from '../log/log-client.js';
-import type { ActorEvent, ClosedActor, RecoveredActor } from '../threads/protocol.js';
-import { cacheShare } from './cache-budget.js';
+import type { ClosedActor } from '../threads/protocol.js';
+import { assignedActors, type AssignedActor } from './assigned-actors.js';
+import { CacheBudget } from './cache-budget.js';
 import type { ManagerEvents } from './events.js';
+import type { KeeperEnvironment } from './keeper-environment.js';
+import { failedError, KeeperReports, type KeeperReportsListener } from './keeper-reports.js';
 import type { ResolvedOptions } from './options.js';
 import type { Membership } from './parking.js';
 import { PartitionCalls } from './partition-calls.js';
-import {
-  PartitionKeeper,
-  type KeeperEnvironment,
-  type KeeperListener,
-  type TopicIds,
-} from './partition-keeper.js';
+import { PartitionKeeper } from './partition-keeper.js';
+import type { TopicIds } from './present-topics.js';
 import type { StreamPlan } from './stream-plan.js';
 
-export interface AssignmentListener {
+export interface AssignmentListener extends KeeperReportsListener {
   /** The group rebalances: partitions are being given back. */
   onRebalancing(): void;
   onAssigned(): void;
-  /** A keeper's state has changed. */
-  onChange(): void;
-  onFatal(error: unknown): void;
-  /** Because of a partition that can't go on all are to be given back. */
-  onLeave(error: PartitaError): void;
 }
 
 export interface GroupAssignmentOptions {
@@ -55,7 +49,8 @@ export class GroupAssignment implements GroupMember {
   readonly #keepers = new Map<string, PartitionKeeper>();
   readonly #calls = new Map<string, PartitionCalls>();
   readonly #environment: KeeperEnvironment;
-  readonly #listener: KeeperListener;
+  readonly #cache: CacheBudget;
+  readonly #reports: KeeperReports;
   #session: GroupSession | undefined;
   #assigned = false;
   /** Of the last assignment, until the membership is lost. */
@@ -70,12 +65,26 @@ export class GroupAssignment implements GroupMember {
   constructor(options: GroupAssignmentOptions) {
     this.#options = options;
     for (const plan of options.plans) for (const { topic } of plan.inputs) this.#streamOf.set(topic, plan);
+    const budgetBytes = options.options.memory.cacheMb * 1024 * 1024;
+    this.#cache = new CacheBudget(budgetBytes, options.logger, () => this.keepers());
     this.#environment = {
       ...options.environment,
       nextEpoch: () => ++this.#epoch,
-      cacheBytes: () => this.#cacheShare(),
+      cacheBytes: () => this.#cache.share,
     };
-    this.#listener = this.#keeperListener();
+    this.#reports = new KeeperReports({
+      onPartitionFailed: options.options.onPartitionFailed,
+      logger: options.logger,
+      emitter: options.emitter,
+      cache: this.#cache,
+      manager: options.listener,
+      onLost: ({ plan, partition }) => {
+        this.calls(plan, partition).reject(() => this.#notOwned(plan, partition));
+      },
+      onDown: (keeper) => {
+        this.calls(keeper.plan, keeper.partition).reject(() => failedError(keeper));
+      },
+    });
   }
 
   /** The keepers of the partitions that are this member's now. */
@@ -139,7 +148,7 @@ export class GroupAssignment implements GroupMember {
     const topicIds = once(() => this.#topicIds());
     for (const { plan, partition } of mine) this.#keep(plan, partition, this.#membership, topicIds);
     this.#rejectForeign(mine);
-    this.#redivideCache();
+    this.#cache.redivide();
     this.#options.emitter.emit('assigned', { partitions: owned });
     this.#options.listener.onAssigned();
   }
@@ -284,7 +293,7 @@ export class GroupAssignment implements GroupMember {
           });
     this.#keepers.set(
       key,
-      new PartitionKeeper(plan, partition, calls, this.#environment, this.#listener, before, previous?.place),
+      new PartitionKeeper(plan, partition, calls, this.#environment, this.#reports, before, previous?.place),
     );
   }
 
@@ -309,36 +318,14 @@ export class GroupAssignment implements GroupMember {
     return Promise.all(ends);
   }
 
-  /** The actors whose inputs these partitions are: an actor has all its inputs or none. */
-  #actorsOf(partitions: readonly TopicPartition[]): { plan: StreamPlan; partition: number }[] {
-    const found = new Map<string, { plan: StreamPlan; partition: number; inputs: number }>();
-    for (const { topic, partition } of partitions) {
-      const plan = this.#streamOf.get(topic);
-      if (plan === undefined) continue;
-      const key = keyOf(plan.stream, partition);
-      const entry = found.get(key) ?? { plan, partition, inputs: 0 };
-      entry.inputs++;
-      found.set(key, entry);
-    }
-    const actors = [...found.values()];
-    for (const { plan, partition, inputs } of actors) {
-      if (isBeyondState(plan, partition)) this.#options.listener.onFatal(partitionsChanged(plan, partition));
-      else if (inputs !== plan.inputs.length)
-        this.#options.listener.onFatal(
-          new PartitaError(
-            'ILLEGAL_STATE',
-            `The group assigned ${inputs} of the ${plan.inputs.length} inputs of ${plan.stream}-${partition}: every member of a group must run the same streams.`,
-            { details: { stream: plan.stream, partition } },
-          ),
-        );
-    }
-    return actors.filter(
-      ({ plan, partition, inputs }) => inputs === plan.inputs.length && !isBeyondState(plan, partition),
-    );
+  #actorsOf(partitions: readonly TopicPartition[]): AssignedActor[] {
+    return assignedActors(partitions, this.#streamOf, (error) => {
+      this.#options.listener.onFatal(error);
+    });
   }
 
   /** What is not among the assigned is somebody else's: calls are told so, and a parked actor gives way. */
-  #rejectForeign(mine: readonly { readonly plan: StreamPlan; readonly partition: number }[]): void {
+  #rejectForeign(mine: readonly AssignedActor[]): void {
     const own = new Set(mine.map(({ plan, partition }) => keyOf(plan.stream, partition)));
     for (const plan of this.#options.plans)
       for (let partition = 0; partition < plan.partitions; partition++) {
@@ -359,122 +346,6 @@ export class GroupAssignment implements GroupMember {
       { details: { stream: plan.stream, partition, owner } },
     );
   }
-
-  #cacheShare(): number {
-    const { options } = this.#options;
-    const withState = this.keepers().filter((keeper) => keeper.plan.changelog !== undefined);
-    return cacheShare(options.memory.cacheMb * 1024 * 1024, withState.length);
-  }
-
-  #redivideCache(): void {
-    const share = this.#cacheShare();
-    for (const keeper of this.keepers()) this.#resizeCache(keeper, share);
-  }
-
-  #resizeCache(keeper: PartitionKeeper, bytes: number): void {
-    keeper.setCacheBytes(bytes).catch((error: unknown) => {
-      // Its actor is going away; the next one is made with its share.
-      this.#options.logger.debug({ err: error, ...at(keeper) }, 'A cache could not be resized.');
-    });
-  }
-
-  #keeperListener(): KeeperListener {
-    const { emitter, listener, logger } = this.#options;
-    return {
-      onChange: (keeper) => {
-        if (keeper.state === 'lost')
-          this.calls(keeper.plan, keeper.partition).reject(() =>
-            this.#notOwned(keeper.plan, keeper.partition),
-          );
-        listener.onChange();
-      },
-      onEvent: (keeper, event) => {
-        this.#forward(keeper, event);
-      },
-      onRecovered: (keeper, recovered) => {
-        this.#recovered(keeper, recovered);
-      },
-      onParked: (keeper) => {
-        emitter.emit('parked', at(keeper));
-      },
-      onResumed: (keeper, resumed, parkedMs) => {
-        if (resumed.how === 'recovered') this.#recovered(keeper, resumed);
-        else this.#resizeCache(keeper, this.#cacheShare());
-        emitter.emit('resumed', { ...at(keeper), how: resumed.how, parkedMs });
-      },
-      onRestart: (keeper, error, delayMs) => {
-        logger.warn({ err: error, ...at(keeper), delayMs }, 'An actor ended and is restarted.');
-        emitter.emit('restarting', { ...at(keeper), error, delayMs });
-      },
-      onFailed: (keeper) => {
-        this.#failed(keeper);
-      },
-    };
-  }
-
-  /** A partition can't go on: what becomes of the others is the option's decision. */
-  #failed(keeper: PartitionKeeper): void {
-    const { emitter, listener, logger, options } = this.#options;
-    const error = failedError(keeper);
-    logger.error({ err: error, ...at(keeper), then: options.onPartitionFailed }, 'A partition has failed.');
-    emitter.emit('partitionFailed', { ...at(keeper), error });
-    if (options.onPartitionFailed === 'failManager') {
-      listener.onFatal(error);
-      return;
-    }
-    this.calls(keeper.plan, keeper.partition).reject(() => failedError(keeper));
-    if (options.onPartitionFailed === 'leaveGroup') listener.onLeave(error);
-  }
-
-  #recovered(keeper: PartitionKeeper, recovered: RecoveredActor): void {
-    const { restoredRecords, restoredBytes, rebuilt, durationMs } = recovered;
-    const place = keeper.place ?? -1;
-    this.#options.emitter.emit('recovered', {
-      ...at(keeper),
-      restoredRecords,
-      restoredBytes,
-      rebuilt,
-      durationMs,
-      place,
-    });
-    // Others may have come or gone since its spec was made.
-    this.#resizeCache(keeper, this.#cacheShare());
-  }
-
-  #forward(keeper: PartitionKeeper, event: ActorEvent): void {
-    const { emitter, logger } = this.#options;
-    const where = at(keeper);
-    switch (event.type) {
-      case 'recovery':
-        emitter.emit('recovering', {
-          ...where,
-          records: event.records,
-          rate: event.rate,
-          remaining: event.remaining,
-        });
-        return;
-      case 'checkpoint': {
-        const { number, records, bytes, durationMs, reason } = event;
-        emitter.emit('checkpoint', { ...where, number, records, bytes, durationMs, reason });
-        return;
-      }
-      case 'warning':
-        logger.warn({ ...where, ...event.details }, event.message);
-        emitter.emit('warning', { message: event.message, details: { ...where, ...event.details } });
-        return;
-      case 'skipped':
-        emitter.emit('skipped', {
-          ...where,
-          topic: event.topic,
-          offset: event.offset,
-          error: event.error,
-        });
-        return;
-      case 'failed':
-        // The keeper acts on it and reports what it does.
-        return;
-    }
-  }
 }
 
 /** The one answer of `ask`, which is called when somebody wants to know. */
@@ -483,33 +354,6 @@ function once<T>(ask: () => Promise<T>): () => Promise<T> {
   return () => (answer ??= ask());
 }
 
-/** What callers are told, each by an error of his own, and the manager. */
-export function failedError(keeper: PartitionKeeper): PartitaError {
-  const { stream, partition } = at(keeper);
-  return new PartitaError('ACTOR_FAILED', `The partition ${stream}-${partition} can't go on.`, {
-    cause: keeper.failure,
-    details: { stream, partition },
-  });
-}
-
 function keyOf(stream: string, partition: number): string {
   return `${stream}--${partition}`;
-}
-
-function at(keeper: PartitionKeeper): { readonly stream: string; readonly partition: number } {
-  return { stream: keeper.plan.stream, partition: keeper.partition };
-}
-
-/** Partitions added to an input move its keys: their state would stay behind in the old ones. */
-function isBeyondState(plan: StreamPlan, partition: number): boolean {
-  return plan.changelog !== undefined && partition >= plan.partitions;
-}
-
-function partitionsChanged(plan: StreamPlan, partition: number): PartitaError {
-  const topics = plan.inputs.map(({ topic }) => topic);
-  return new PartitaError(
-    'PARTITIONS_CHANGED',
-    `The stream ${plan.stream} was started with ${plan.partitions} partitions of ${topics.join(', ')}; there are more now, so that keys have moved away from their state. None of the new partitions' records was processed.`,
-    { details: { stream: plan.stream, topics, partitions: plan.partitions, partition } },
-  );
 }

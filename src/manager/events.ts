@@ -2,7 +2,7 @@
 import type { PartitaError } from '../core/errors.js';
 import type { TopicPartition } from '../core/log-types.js';
 import type { CheckpointReason, ResumedActor } from '../threads/protocol.js';
-import type { HowMoved } from './partition-keeper.js';
+import type { HowMoved } from './relocation.js';
 
 /** Where an event happened. */
 export interface AtPartition {
@@ -71,7 +71,11 @@ export interface ManagerEvents {
    * or leaves the group.
    */
   readonly partitionFailed: AtPartition & { readonly error: PartitaError };
-  /** Because a partition failed, the manager has given back all of them, committed, and left the group; it takes no part any more. */
+  /**
+   * Because a partition failed, the manager has given back all of them and left the group; it takes no part any more. `committed`
+   * is `false` if others process something again: a commit was not done within `revokeBudgetMs`, or an actor had just died with
+   * what it had not committed.
+   */
   readonly left: { readonly committed: boolean; readonly error: PartitaError };
   /** The manager can't go on; `ready` and every call reject, and it stops by itself. */
   readonly failed: { readonly error: unknown };

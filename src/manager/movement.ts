@@ -1,7 +1,7 @@
 /**
  * Actors from thread to thread while records flow: one that is told to go, all that must when there are more threads or
  * fewer. Owns the order of these: one move of a partition at a time, one scaling at a time. Where an actor should be is
- * decided in `placement.ts`; how one moves is `partition-keeper.ts`.
+ * decided in `placement.ts`; how one moves is `relocation.ts`.
  */
 import type { Clock } from '../core/clock.js';
 import { Deadline } from '../core/deadline.js';
@@ -10,8 +10,10 @@ import { isPartitaError, PartitaError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
 import type { ManagerEvents, MoveReason } from './events.js';
-import { WORKERS_MAX, type ResolvedOptions } from './options.js';
-import type { HowMoved, PartitionKeeper } from './partition-keeper.js';
+import type { ResolvedOptions } from './options.js';
+import { WORKERS_MAX } from './resolve-options.js';
+import type { PartitionKeeper } from './partition-keeper.js';
+import type { HowMoved } from './relocation.js';
 import { planMoves, type PlaceTable } from './placement.js';
 
 /** What became of a move. */

@@ -1,105 +1,41 @@
 /**
- * The manager: what a program starts, talks to and stops. Owns the log client, the threads and the membership, and gives
- * each back in reverse order, also after a failure. It routes nothing itself: chunks go through `partition-router.ts`,
- * calls through `stream-router.ts`, and what the group says through `assignment.ts`.
+ * The manager: what a program starts, talks to and stops. Owns its own life, from what `manager-parts.ts` has got hold of to the
+ * end by `shutdown.ts`. It routes nothing itself: chunks go through `partition-router.ts`, calls through `stream-router.ts`,
+ * and what the group says through `assignment.ts`.
  */
 import { setMaxListeners } from 'node:events';
-import type { Clock } from '../core/clock.js';
-import { systemClock } from '../core/clock.js';
-import { Deadline } from '../core/deadline.js';
-import { Emitter, type EventSource, type Listener } from '../core/emitter.js';
+import type { EventSource, Listener } from '../core/emitter.js';
 import { describeError, PartitaError } from '../core/errors.js';
+import { Deferred } from '../core/deferred.js';
 import { Lifecycle } from '../core/lifecycle.js';
 import { managerLifecycle, type ManagerState } from '../core/lifecycles.js';
-import type { GroupSession, LogClient, OutputProducer } from '../log/log-client.js';
-import type { AnyDefinition } from '../processor/define-processor.js';
-import { importProcessor } from '../processor/import-processor.js';
-import type { ProcessorRef } from '../processor/processor-at.js';
-import type { ActorPlaces } from '../threads/actor-places.js';
-import { preloadEngine } from '../threads/preload-engine.js';
-import type { ActorStats } from '../threads/protocol.js';
-import { ThreadPool } from '../threads/thread-pool.js';
-import { failedError, GroupAssignment } from './assignment.js';
+import { unlessAborted } from '../core/unless-aborted.js';
+import type { GroupSession } from '../log/log-client.js';
+import { GroupAssignment } from './assignment.js';
 import { AutoBalance } from './auto-balance.js';
 import type { ManagerEvents } from './events.js';
+import { failedError } from './keeper-reports.js';
+import {
+  acquireParts,
+  startAborted,
+  systemEnvironment,
+  type ManagerEnvironment,
+  type ManagerParts,
+} from './manager-parts.js';
+import { managerStats, type ManagerStats } from './manager-stats.js';
 import { Movement, type MovedPartition } from './movement.js';
-import { recordMetrics } from './metrics-recorder.js';
-import { resolveOptions, type ManagerOptions, type ResolvedOptions, type Streams } from './options.js';
+import type { ManagerOptions, Streams } from './options.js';
 import { PartitionRouter } from './partition-router.js';
 import { PlaceTable } from './placement.js';
 import { RecoveryScheduler } from './recovery-scheduler.js';
-import { planStreams, type StreamPlan } from './stream-plan.js';
-import { StreamRouter, type Router } from './stream-router.js';
+import { resolveOptions } from './resolve-options.js';
+import { Shutdown } from './shutdown.js';
+import { joinOptions } from './stream-plan.js';
+import { StreamRouters, type Location, type RoutersOf } from './stream-routers.js';
 import { ThreadDeaths } from './thread-deaths.js';
-
-/** Routers by stream. */
-export type RoutersOf<R> = {
-  readonly [N in keyof R]: R[N] extends ProcessorRef<infer X> ? Router<X> : never;
-};
-
-export interface Location {
-  readonly partition: number;
-  /** Whether this manager owns the partition. */
-  readonly local: boolean;
-  /** The owner's advertised address, where known. */
-  readonly address: string | undefined;
-}
-
-export interface PartitionStats {
-  readonly stream: string;
-  readonly partition: number;
-  readonly state: string;
-  readonly place: number | undefined;
-  readonly epoch: number | undefined;
-  /** Why it can't go on, if it has failed. */
-  readonly failure: unknown;
-  /** `undefined` while it does not serve. */
-  readonly actor: ActorStats | undefined;
-}
-
-export interface ManagerStats {
-  readonly state: ManagerState;
-  readonly partitions: readonly PartitionStats[];
-  readonly threads: readonly { readonly place: number; readonly state: string; readonly actors: number }[];
-  /** Bytes of chunks that are with actors. */
-  readonly outstandingBytes: number;
-}
-
-/** What the manager is given besides its options: everything that a test or the testing driver replaces. */
-export interface ManagerEnvironment {
-  readonly clock: Clock;
-  readonly random: () => number;
-  places(options: ResolvedOptions): Promise<ActorPlaces>;
-  importProcessor(url: string): Promise<AnyDefinition>;
-}
-
-const systemEnvironment: ManagerEnvironment = {
-  clock: systemClock,
-  random: Math.random,
-  importProcessor,
-  places: async (options) => {
-    await preloadEngine(options.engine);
-    return ThreadPool.start({
-      threads: options.workers,
-      clock: systemClock,
-      logger: options.logger,
-      watchdogMs: options.watchdogMs,
-      ...(options.memory.threadHeapMb === undefined ? {} : { maxHeapMb: options.memory.threadHeapMb }),
-    });
-  },
-};
 
 /** How long one suspect holds up others of its thread at most, without a watchdog that would end it. */
 const SUSPECTS_TURN_MS = 30_000;
-/**
- * By which share of a stop's deadline the partitions are to have committed, the log to have answered what it was asked, and
- * the group to know. What remains is for threads and connections.
- */
-const STOP_SHARES = { committed: 0.6, answered: 0.7, left: 0.8 };
-/** Past its deadline a stop gives each thing that is left so long to release itself, so that nothing stays locked. */
-const LATE_STEP_MS = 1_000;
-/** For the end of threads by force. */
-const THREADS_END_MS = 10_000;
 
 /**
  * A running manager. Started by `StateManager.start`; one per group and process is usual, several are possible.
@@ -110,10 +46,11 @@ export class StateManager<R extends Streams = Streams>
   /** Queries, commands and sends, by stream. */
   readonly streams: RoutersOf<R>;
   readonly #parts: Parts;
+  readonly #shutdown: Shutdown;
   readonly #movement: Movement;
   readonly #autoBalance: AutoBalance;
   readonly #life = new Lifecycle(managerLifecycle, 'manager');
-  readonly #routers = new Map<string, StreamRouter>();
+  readonly #routers: StreamRouters;
   readonly #changes = new Set<() => void>();
   /** What the log has not answered is waited for no longer. */
   readonly #givesUp = new AbortController();
@@ -123,7 +60,7 @@ export class StateManager<R extends Streams = Streams>
   #left: PartitaError | undefined;
   #stopping: Promise<boolean> | undefined;
 
-  private constructor(parts: Omit<Parts, 'assignment' | 'router'>, session: Promise<GroupSession>) {
+  private constructor(parts: ManagerParts, session: Promise<GroupSession>) {
     this.#life.move('starting');
     // Every partition that closes listens.
     setMaxListeners(0, this.#givesUp.signal);
@@ -171,6 +108,16 @@ export class StateManager<R extends Streams = Streams>
       },
     });
     this.#parts = { ...parts, router, assignment };
+    this.#shutdown = new Shutdown({
+      clock: environment.clock,
+      logger: options.logger,
+      assignment,
+      places,
+      closeOutputs: parts.closeOutputs,
+      log,
+      session: () => this.#session,
+      givesUp: this.#givesUp,
+    });
     this.#movement = new Movement({
       options,
       clock: environment.clock,
@@ -192,17 +139,26 @@ export class StateManager<R extends Streams = Streams>
       movement: this.#movement,
       keepers: () => assignment.keepers(),
     });
-    for (const plan of plans) this.#routers.set(plan.stream, this.#makeRouter(plan));
-    this.streams = Object.fromEntries(
-      [...this.#routers].map(([stream, router]) => [stream, bound(router)]),
-    ) as unknown as RoutersOf<R>;
+    this.#routers = new StreamRouters({
+      plans,
+      options,
+      clock: environment.clock,
+      outputs,
+      assignment,
+      ownerOf: (partition) => this.#session?.ownerOf(partition),
+      expectUsable: () => {
+        this.#expectUsable();
+      },
+    });
+    this.streams = this.#routers.streams as unknown as RoutersOf<R>;
   }
 
   /**
    * Starts a manager: connects the log, checks topics and changelogs, starts threads, joins the group. Resolves when the
    * actors of the first assignment are opened; `ready` tells when they have recovered. Rejects INVALID_OPTIONS,
-   * INVALID_NAME, INVALID_PROCESSOR, TOPIC_MISSING, PARTITIONS_UNEQUAL, CHANGELOG_INVALID, ENGINE_UNAVAILABLE, or
-   * ACTOR_FAILED with the cause if a partition can't be opened; everything is released then.
+   * INVALID_NAME, INVALID_PROCESSOR, TOPIC_MISSING, PARTITIONS_UNEQUAL, CHANGELOG_INVALID, ENGINE_UNAVAILABLE,
+   * ACTOR_FAILED with the cause if a partition can't be opened, CALL_ABORTED if the options' signal is aborted; everything is
+   * released then.
    */
   static start<R extends Streams>(options: ManagerOptions<R>): Promise<StateManager<R>> {
     return StateManager.startIn(options, systemEnvironment);
@@ -217,48 +173,9 @@ export class StateManager<R extends Streams = Streams>
     environment: ManagerEnvironment,
   ): Promise<StateManager<R>> {
     const resolved = await resolveOptions(options as ManagerOptions);
-    const { logger } = resolved;
-    const log = await resolved.log.connect({ clientId: `partita-${resolved.group}`, logger });
-    const release: (() => Promise<void>)[] = [() => log.close()];
-    try {
-      const emitter = new Emitter<ManagerEvents>(resolved.logger);
-      recordMetrics(emitter, resolved.metrics);
-      const plans = await planStreams(resolved, {
-        topics: log.topics,
-        importProcessor: (url) => environment.importProcessor(url),
-        warn: (message, details) => {
-          resolved.logger.warn(details, message);
-          emitter.emit('warning', { message, details });
-        },
-      });
-      const places = await environment.places(resolved);
-      release.push(() => places.close({ budgetMs: resolved.stopDeadlineMs }));
-      let opened: OutputProducer | undefined;
-      const session = new Deferred<GroupSession>();
-      const parts = {
-        options: resolved,
-        environment,
-        log,
-        places,
-        emitter,
-        plans,
-        outputs: () => (opened ??= log.outputs()),
-        closeOutputs: async () => opened?.close(),
-      };
-      const manager = new StateManager<R>(parts, session.promise);
-      release.push(() => manager.#abandon());
-      await manager.#join(session);
-      await manager.#until(() => manager.#allKeepers((keeper) => keeper.everOpened));
-      manager.#life.move('running');
-      if (resolved.rebalance === 'auto') manager.#autoBalance.start();
-      return manager;
-    } catch (error) {
-      for (const undo of release.reverse())
-        await undo().catch((undoError: unknown) => {
-          resolved.logger.warn({ err: undoError }, 'Something could not be released after a failed start.');
-        });
-      throw error;
-    }
+    const session = new Deferred<GroupSession>();
+    const manager = new StateManager<R>(await acquireParts(resolved, environment), session.promise);
+    return manager.#start(session);
   }
 
   get state(): ManagerState {
@@ -270,6 +187,8 @@ export class StateManager<R extends Streams = Streams>
    * (`onPartitionFailed: 'isolate'`). Rejects if the manager fails, leaves the group or stops before.
    */
   async ready(): Promise<void> {
+    // Whoever waits has added the listeners that he wants: what is added later hears of what comes later.
+    this.#parts.emitter.release();
     await this.#until(() => this.#allKeepers((keeper) => keeper.state === 'running'));
   }
 
@@ -295,18 +214,7 @@ export class StateManager<R extends Streams = Streams>
 
   /** Which partition a key of a stream belongs to, and who owns it. */
   locate(stream: keyof R & string, key: unknown): Location {
-    const router = this.#routers.get(stream);
-    const plan = this.#parts.plans.find((candidate) => candidate.stream === stream);
-    if (router === undefined || plan === undefined)
-      throw new PartitaError('INVALID_ARGUMENT', `There is no stream ${stream}.`);
-    const partition = router.partitionOf(key);
-    const local = this.#parts.assignment.keeper(stream, partition) !== undefined;
-    const at = { topic: plan.inputs[0]!.topic, partition };
-    return {
-      partition,
-      local,
-      address: local ? this.#parts.options.advertise : this.#session?.ownerOf(at),
-    };
+    return this.#routers.locate(stream, key);
   }
 
   /** Commits everything that has been processed up to now, in every partition of this manager. */
@@ -335,28 +243,11 @@ export class StateManager<R extends Streams = Streams>
     return this.#movement.move(stream, partition, thread, 'asked');
   }
 
-  async stats(): Promise<ManagerStats> {
-    const { assignment, places, router } = this.#parts;
-    const partitions = await Promise.all(
-      assignment.keepers().map(async (keeper) => ({
-        stream: keeper.plan.stream,
-        partition: keeper.partition,
-        state: keeper.state,
-        place: keeper.place,
-        epoch: keeper.epoch,
-        failure: keeper.failure,
-        // One that ends in this very moment has no figures; that is no failure of the others.
-        actor: await keeper.stats().catch(() => undefined),
-      })),
-    );
-    return {
-      state: this.#life.state,
-      partitions,
-      threads: places.states(),
-      outstandingBytes: router.outstandingBytes,
-    };
+  stats(): Promise<ManagerStats> {
+    return managerStats(this.#life.state, this.#parts);
   }
 
+  /** Added right behind `start`, a listener hears what happened during it too. */
   on<N extends keyof ManagerEvents>(name: N, listener: Listener<ManagerEvents[N]>): this {
     this.#parts.emitter.on(name, listener);
     return this;
@@ -388,24 +279,34 @@ export class StateManager<R extends Streams = Streams>
     await this.stop();
   }
 
+  /** Releases everything if it fails, or is aborted. */
+  async #start(session: Deferred<GroupSession>): Promise<this> {
+    const { options } = this.#parts;
+    try {
+      await unlessAborted(this.#joined(session), options.signal, startAborted);
+      this.#life.move('running');
+      if (options.rebalance === 'auto') this.#autoBalance.start();
+      // By then whoever has waited for the start has added his listeners, if he waits for nothing else first.
+      setImmediate(() => {
+        this.#parts.emitter.release();
+      });
+      return this;
+    } catch (error) {
+      await (this.#stopping ??= this.#stop(options.stopDeadlineMs));
+      throw error;
+    }
+  }
+
+  /** A member of the group, and every actor of the first assignment opened. */
+  async #joined(session: Deferred<GroupSession>): Promise<void> {
+    await this.#join(session);
+    await this.#until(() => this.#allKeepers((keeper) => keeper.everOpened));
+  }
+
   async #join(joined: Deferred<GroupSession>): Promise<void> {
     const { options, log, plans, assignment, router } = this.#parts;
     try {
-      const session = await log.join(
-        {
-          group: options.group,
-          topics: plans.flatMap((plan) => plan.inputs.map(({ topic }) => topic)),
-          strategy: options.assignment,
-          streams: Object.fromEntries(
-            plans.map((plan) => [plan.stream, plan.inputs.map(({ topic }) => topic)]),
-          ),
-          sessionTimeoutMs: options.sessionTimeoutMs,
-          rebalanceTimeoutMs: options.rebalanceTimeoutMs,
-          ...(options.chunkBytes === undefined ? {} : { maxBytesPerPartition: options.chunkBytes }),
-          ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
-        },
-        assignment,
-      );
+      const session = await log.join(joinOptions(plans, options), assignment);
       this.#session = session;
       router.use(session);
       assignment.use(session);
@@ -414,27 +315,6 @@ export class StateManager<R extends Streams = Streams>
       joined.reject(error);
       throw error;
     }
-  }
-
-  #makeRouter(plan: StreamPlan): StreamRouter {
-    const { environment, options, outputs, assignment } = this.#parts;
-    return new StreamRouter(plan, {
-      clock: environment.clock,
-      callTimeoutMs: options.callTimeoutMs,
-      callsMax: options.mailbox.callsMax,
-      waitMs: options.mailbox.waitMs,
-      outputs,
-      calls: (of, partition) => assignment.calls(of, partition),
-      ownPartitions: (of) =>
-        assignment
-          .keepers()
-          .filter((keeper) => keeper.plan === of)
-          .map((keeper) => keeper.partition)
-          .sort((a, b) => a - b),
-      expectUsable: () => {
-        this.#expectUsable();
-      },
-    });
   }
 
   #expectUsable(): void {
@@ -491,11 +371,8 @@ export class StateManager<R extends Streams = Streams>
   }
 
   async #giveBack(error: PartitaError): Promise<void> {
-    const { assignment, emitter, environment, options } = this.#parts;
-    const deadline = Deadline.after(environment.clock, options.rebalanceTimeoutMs);
-    assignment.prepareToLeave(deadline);
-    const left = await this.#step(deadline, async () => this.#session?.leave());
-    await assignment.leave(500);
+    const { assignment, emitter, options } = this.#parts;
+    const left = await this.#shutdown.leaveGroup(options.rebalanceTimeoutMs);
     if (this.#failure !== undefined || this.#stopping !== undefined) return;
     this.#life.move('left');
     emitter.emit('left', { committed: left && !assignment.dropped, error });
@@ -504,33 +381,22 @@ export class StateManager<R extends Streams = Streams>
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined || this.#stopping !== undefined) return;
-    const starting = this.#life.is('starting');
     this.#failure = error;
     this.#life.move('failed');
     this.#parts.options.logger.error({ err: error }, 'The manager has failed and stops.');
     this.#parts.emitter.emit('failed', { error });
     this.#changed();
-    // A failed start releases everything itself, and rejects.
-    if (!starting) this.#stopping = this.#stop(this.#parts.options.stopDeadlineMs);
+    this.#stopping = this.#stop(this.#parts.options.stopDeadlineMs);
   }
 
   /** Whether it stopped before the deadline. Never rejects. */
   async #stop(deadlineMs: number): Promise<boolean> {
-    const { assignment, environment, emitter, options } = this.#parts;
+    const { assignment, emitter, options } = this.#parts;
     this.#life.move('stopping');
     this.#autoBalance.stop();
     this.#movement.stop();
     this.#changed();
-    const deadline = Deadline.after(environment.clock, deadlineMs);
-    const givingUp = environment.clock.setTimer(deadlineMs * STOP_SHARES.answered, () => {
-      this.#giveUp();
-    });
-    await this.#step(deadline.within(deadlineMs * STOP_SHARES.left), () =>
-      this.#leave(deadline.within(deadlineMs * STOP_SHARES.committed)),
-    );
-    await this.#release(deadline);
-    givingUp.cancel();
-    const inTime = !deadline.expired;
+    const inTime = await this.#shutdown.stop(deadlineMs, () => this.#unusable());
     this.#life.move('stopped');
     this.#changed();
     const committed = !assignment.dropped;
@@ -539,92 +405,9 @@ export class StateManager<R extends Streams = Streams>
     emitter.removeAllListeners();
     return inTime;
   }
-
-  /** Through the barrier of leaving: actors commit by the deadline and close while the group waits. */
-  async #leave(commits: Deadline): Promise<void> {
-    this.#parts.assignment.prepareToStop(() => this.#unusable(), commits);
-    await this.#session?.leave();
-  }
-
-  #giveUp(): void {
-    this.#givesUp.abort(new PartitaError('STOPPED', 'The manager stops and waits no longer.'));
-  }
-
-  /** Everything that is still there is given back, whatever state it is in. */
-  async #release(deadline: Deadline): Promise<void> {
-    const { assignment, places, closeOutputs, log, environment } = this.#parts;
-    const grace = (): Deadline =>
-      deadline.remainingMs > LATE_STEP_MS ? deadline : Deadline.after(environment.clock, LATE_STEP_MS);
-    const closing = assignment.close(() => this.#unusable(), Math.min(500, deadline.remainingMs));
-    if (deadline.expired) this.#giveUp();
-    await this.#step(grace(), () => closing);
-    this.#giveUp();
-    await this.#step(Deadline.after(environment.clock, THREADS_END_MS), () =>
-      places.close({ budgetMs: grace().remainingMs }),
-    );
-    // With their threads gone the last keepers are done.
-    await this.#step(grace(), () => closing);
-    await this.#step(grace(), closeOutputs);
-    await this.#step(grace(), () => log.close());
-  }
-
-  /** After a failed start. The log and the places are released by `startIn`. */
-  async #abandon(): Promise<void> {
-    const { environment, assignment, closeOutputs } = this.#parts;
-    this.#failure ??= new PartitaError('STOPPED', 'The manager did not start.');
-    const deadline = Deadline.after(environment.clock, this.#parts.options.revokeBudgetMs + 2_000);
-    await this.#step(deadline, () => this.#leave(deadline));
-    await this.#step(deadline, () => assignment.close(() => this.#unusable(), 500));
-    this.#giveUp();
-    await closeOutputs();
-  }
-
-  /** Whether the step ended well in time; a failure is logged, since what follows must be released too. */
-  async #step(deadline: Deadline, step: () => Promise<unknown>): Promise<boolean> {
-    try {
-      await deadline.race(step(), 'A step of stopping');
-      return true;
-    } catch (error) {
-      this.#parts.options.logger.warn({ err: error }, 'A step of stopping did not succeed.');
-      return false;
-    }
-  }
 }
 
-/** The router's methods, which may be taken apart: `const { query } = manager.streams.orders`. */
-function bound(router: StreamRouter): Pick<StreamRouter, 'query' | 'queryAll' | 'command' | 'send'> {
-  return {
-    query: (name, options) => router.query(name, options),
-    queryAll: (name, options) => router.queryAll(name, options),
-    command: (name, options) => router.command(name, options),
-    send: (input, record, options) => router.send(input, record, options),
-  };
-}
-
-/** A promise settled from outside. Without a waiter its rejection is nobody's news. */
-class Deferred<T> {
-  readonly promise: Promise<T>;
-  resolve: (value: T) => void = () => undefined;
-  reject: (error: unknown) => void = () => undefined;
-
-  constructor() {
-    this.promise = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject as (error: unknown) => void;
-    });
-    this.promise.catch(() => undefined);
-  }
-}
-
-interface Parts {
-  readonly options: ResolvedOptions;
-  readonly environment: ManagerEnvironment;
-  readonly log: LogClient;
-  readonly places: ActorPlaces;
-  readonly emitter: Emitter<ManagerEvents>;
-  readonly plans: readonly StreamPlan[];
-  readonly outputs: () => OutputProducer;
-  readonly closeOutputs: () => Promise<void>;
+interface Parts extends ManagerParts {
   readonly router: PartitionRouter;
   readonly assignment: GroupAssignment;
 }

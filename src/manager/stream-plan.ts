@@ -6,7 +6,7 @@
 import { describeError, PartitaError } from '../core/errors.js';
 import type { TopicDescription } from '../core/log-types.js';
 import { changelogTopic, transactionalId } from '../core/names.js';
-import type { LogTopics } from '../log/log-client.js';
+import type { JoinOptions, LogTopics } from '../log/log-client.js';
 import type { AnyDefinition } from '../processor/define-processor.js';
 import { hasState } from '../processor/has-state.js';
 import { isTable } from '../processor/tables.js';
@@ -80,6 +80,21 @@ async function planStream(
     ? await ensureChangelog(options.group, stream, partitions, replicationFactor, environment)
     : undefined;
   return { ...loaded, inputs, partitions, outputs, deadLetters, changelog };
+}
+
+/** How the group is joined to work on these streams: an actor gets all its inputs or none. */
+export function joinOptions(plans: readonly StreamPlan[], options: ResolvedOptions): JoinOptions {
+  const topicsOf = (plan: StreamPlan): string[] => plan.inputs.map(({ topic }) => topic);
+  return {
+    group: options.group,
+    topics: plans.flatMap(topicsOf),
+    strategy: options.assignment,
+    streams: Object.fromEntries(plans.map((plan) => [plan.stream, topicsOf(plan)])),
+    sessionTimeoutMs: options.sessionTimeoutMs,
+    rebalanceTimeoutMs: options.rebalanceTimeoutMs,
+    ...(options.chunkBytes === undefined ? {} : { maxBytesPerPartition: options.chunkBytes }),
+    ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
+  };
 }
 
 function checkConfig(stream: string, definition: AnyDefinition, config: unknown): void {

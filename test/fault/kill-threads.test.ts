@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, isPartitaError, type EmbeddedLog, type EngineKind } from '../../src/index.js';
 import { systemClock } from '../../src/core/clock.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
-import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
+import type { ManagerEnvironment } from '../../src/manager/manager-parts.js';
 import { importProcessor } from '../../src/processor/import-processor.js';
 import { preloadEngine } from '../../src/threads/preload-engine.js';
 import { ThreadPool } from '../../src/threads/thread-pool.js';

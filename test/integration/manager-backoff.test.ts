@@ -17,7 +17,15 @@ test('a partition without traffic outlives any number of thread deaths that are 
   await log.createTopic({ topic: 'amounts', partitions: 1 });
   await log.createTopic({ topic: 'totals', partitions: 1 });
   const restarts = { max: 2, firstMs: 5, maxMs: 5 };
-  const options = { group: 'g', streams, log, stateDir: '/nowhere', workers: 1, restarts };
+  const options = {
+    group: 'g',
+    streams,
+    log,
+    stateDir: '/nowhere',
+    engine: 'memory' as const,
+    workers: 1,
+    restarts,
+  };
   const manager = await world.drive(StateManager.startIn(options, world.environment));
   try {
     for (let death = 0; death < 5; death++) {

@@ -5,171 +5,26 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { embeddedLog, isPartitaError, StateManager, type EmbeddedLog } from '../../src/index.js';
-import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
-import { acquireDirectory, heldDirectories } from '../../src/manager/directory-registry.js';
-import type { ManagerOptions } from '../../src/manager/options.js';
-import { DeadlyTopics, deadlyStream, keyOf, type DeadlyManager } from '../support/deadly-run.js';
-import { OneThread } from '../support/one-thread.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { isPartitaError } from '../../src/index.js';
+import type { LogOperation } from '../../src/log/embedded/log-faults.js';
+import { acquireDirectory } from '../../src/manager/directory-registry.js';
+import { keyOf, type DeadlyManager } from '../support/deadly-run.js';
+import { GatedWorld, PARTITIONS, type WorldOptions } from '../support/gated-world.js';
 
-const PARTITIONS = 3;
 /** Past its deadline a stop gives what is left two steps of a second to release itself, and a moment for the rest. */
 const GRACE_MS = 3_500;
 const SESSION_MS = 14_000;
-const SETTLE_STEPS_MAX = 2_000;
-
-type Options = Partial<Omit<ManagerOptions, 'streams' | 'log'>>;
-
-/** Calls of the log that nobody answers, before or after they have happened, until it is opened for good. */
-class Gate {
-  readonly faults: LogFaults = {
-    before: (operation) => this.#wait(`before ${operation}`),
-    after: (operation) => this.#wait(`after ${operation}`),
-  };
-  readonly #held = new Set<string>();
-  #waiting = 0;
-  #open: () => void = () => undefined;
-  #opened = new Promise<void>((resolve) => (this.#open = resolve));
-
-  /** Calls that wait at the gate. */
-  get waiting(): number {
-    return this.#waiting;
-  }
-
-  hold(when: 'before' | 'after', ...operations: readonly LogOperation[]): void {
-    for (const operation of operations) this.#held.add(`${when} ${operation}`);
-  }
-
-  /** New calls pass; those that wait go on waiting. */
-  letPass(): void {
-    this.#held.clear();
-  }
-
-  /** Those that wait go on, however late. */
-  open(): void {
-    this.letPass();
-    this.#open();
-    this.#opened = new Promise<void>((resolve) => (this.#open = resolve));
-  }
-
-  async #wait(what: string): Promise<void> {
-    if (!this.#held.has(what)) return;
-    this.#waiting++;
-    await this.#opened;
-    this.#waiting--;
-  }
-}
-
-let worlds = 0;
-
-/** A log, its topics, and the managers that a test starts on it. */
-class World {
-  readonly gate = new Gate();
-  readonly threads: OneThread;
-  readonly log: EmbeddedLog;
-  readonly topics: DeadlyTopics;
-  /** Nothing is written there; that it is held is known by its name. */
-  readonly stateDir = `/nowhere/${++worlds}`;
-  readonly #managers: DeadlyManager[] = [];
-  readonly #starting: Promise<unknown>[] = [];
-  readonly #atStop: (() => Promise<void>)[] = [];
-
-  private constructor(threads: OneThread, log: EmbeddedLog, topics: DeadlyTopics, gate: Gate) {
-    this.threads = threads;
-    this.log = log;
-    this.topics = topics;
-    this.gate = gate;
-  }
-
-  static async open(): Promise<World> {
-    const threads = new OneThread(seededRandom(1));
-    const gate = new Gate();
-    const log = await embeddedLog({ clock: threads.clock, faults: gate.faults });
-    return new World(threads, log, await DeadlyTopics.create(log, PARTITIONS), gate);
-  }
-
-  start(options: Options = {}): Promise<DeadlyManager> {
-    return this.drive(this.starting(options));
-  }
-
-  /** Not awaited by anybody: a member that can't get in yet. */
-  begin(options: Options): void {
-    const starting = this.starting(options);
-    this.#starting.push(starting);
-    starting.catch(() => undefined);
-  }
-
-  async starting(options: Options = {}): Promise<DeadlyManager> {
-    const all = { group: 'g', stateDir: this.stateDir, workers: 2, ...options };
-    const manager = await StateManager.startIn(
-      { ...all, log: this.log, streams: deadlyStream('skip') },
-      this.threads.environment,
-    );
-    this.#managers.push(manager);
-    return manager;
-  }
-
-  drive<T>(promise: Promise<T>): Promise<T> {
-    return this.threads.drive(promise);
-  }
-
-  async pass(ms: number): Promise<void> {
-    await this.drive(this.threads.clock.sleep(ms));
-  }
-
-  async until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-    for (let step = 0; !(await condition()); step++) {
-      assert.ok(step < SETTLE_STEPS_MAX, `${what} did not come about`);
-      await this.pass(20);
-    }
-  }
-
-  /** Records in every partition that are processed and committed. */
-  async settled(manager: DeadlyManager): Promise<void> {
-    await this.topics.fill(4);
-    await this.pass(100);
-    await this.drive(manager.checkpoint());
-    await this.processed();
-  }
-
-  async processed(): Promise<void> {
-    await this.until('everything processed', () => this.topics.settled());
-  }
-
-  get held(): readonly string[] {
-    return heldDirectories().filter((directory) => directory.startsWith(`${this.stateDir}/g/`));
-  }
-
-  /** Something of the moment that goes when the manager has stopped. */
-  atStop(then: () => Promise<void>): void {
-    this.#atStop.push(then);
-  }
-
-  async stopped(): Promise<void> {
-    for (const then of this.#atStop.splice(0)) await then();
-  }
-
-  /** Members that came beside the one that is stopped. */
-  async endOthers(): Promise<void> {
-    await this.drive(Promise.all(this.#starting));
-    await this.drive(Promise.all(this.#managers.slice(1).map((manager) => manager.stop())));
-  }
-
-  async close(): Promise<void> {
-    this.gate.open();
-    await this.drive(Promise.allSettled(this.#managers.map((manager) => manager.stop())));
-    await this.log.close();
-  }
-}
 
 interface Moment {
   readonly title: string;
-  readonly options?: Options;
+  readonly options?: WorldOptions;
   /** How a stop with time enough ends: everything that was processed is committed, or some of it is dropped. */
   readonly ends: 'committed' | 'dropped';
   /** Takes a manager that has settled to the moment. Calls to it that are under way then must end with it. */
-  readonly reach: (world: World, manager: DeadlyManager) => Promise<readonly Promise<unknown>[] | undefined>;
+  readonly reach: (
+    world: GatedWorld,
+    manager: DeadlyManager,
+  ) => Promise<readonly Promise<unknown>[] | undefined>;
 }
 
 const held = (
@@ -177,8 +32,8 @@ const held = (
   when: 'before' | 'after',
   operations: readonly LogOperation[],
   ends: Moment['ends'],
-  then: (world: World, manager: DeadlyManager) => Promise<unknown>,
-  options: Options = {},
+  then: (world: GatedWorld, manager: DeadlyManager) => Promise<unknown>,
+  options: WorldOptions = {},
 ): Moment => ({
   title,
   ends,
@@ -191,12 +46,12 @@ const held = (
   },
 });
 
-const fill = (world: World): Promise<void> => world.topics.fill(5);
-const kill = async (world: World): Promise<void> => {
+const fill = (world: GatedWorld): Promise<void> => world.topics.fill(5);
+const kill = async (world: GatedWorld): Promise<void> => {
   await world.threads.kill(0);
 };
 /** Another member, which takes part in a rebalance that does not get to its end. */
-const joined = async (world: World): Promise<void> => {
+const joined = async (world: GatedWorld): Promise<void> => {
   world.begin({ instanceId: 'other' });
   await world.pass(50);
 };
@@ -407,7 +262,7 @@ const DEADLINES = [0, 400, 30_000];
 for (const moment of MOMENTS)
   for (const deadlineMs of DEADLINES)
     test(`stop({ deadlineMs: ${deadlineMs} }) with ${moment.title} leaves nothing behind and loses nothing`, async () => {
-      const world = await World.open();
+      const world = await GatedWorld.open();
       try {
         await stopped(world, moment, deadlineMs);
       } finally {
@@ -415,7 +270,7 @@ for (const moment of MOMENTS)
       }
     });
 
-async function stopped(world: World, moment: Moment, deadlineMs: number): Promise<void> {
+async function stopped(world: GatedWorld, moment: Moment, deadlineMs: number): Promise<void> {
   const { clock } = world.threads;
   const timers = clock.pendingTimers;
   const manager = await world.start(moment.options);
@@ -445,7 +300,7 @@ async function stopped(world: World, moment: Moment, deadlineMs: number): Promis
 
 /** Twice at once, which is once. */
 async function stop(
-  world: World,
+  world: GatedWorld,
   manager: DeadlyManager,
   deadlineMs: number,
 ): Promise<{ readonly late: boolean; readonly tookMs: number }> {
@@ -462,7 +317,7 @@ async function stop(
 }
 
 /** On the same directory, at once; and what the log is told late changes nothing any more. */
-async function goesOn(world: World): Promise<void> {
+async function goesOn(world: GatedWorld): Promise<void> {
   const next = await world.start({ watchdogMs: 1_000 });
   await world.drive(next.ready());
   await world.processed();

@@ -6,9 +6,10 @@ import assert from 'node:assert/strict';
 import { writeFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { MemoryMetrics } from '../../src/core/metrics.js';
 import { isPartitaError } from '../../src/index.js';
 import { isolateOne, leaveAndHandOver, reopenOne, type DeadlyPlace } from '../support/deadly-policies.js';
-import { DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
+import { codesOf, DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
 import { ManagerDesk } from '../support/manager-desk.js';
 
 let desk: ManagerDesk;
@@ -47,14 +48,36 @@ test('a manager starts with the partitions that can be opened, and says which ca
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, '1'), 'a file where the database should be');
   const manager = await desk.start(deadlyStream('fail'));
+  // It failed before there was anybody who could listen.
+  const failed: number[] = [];
+  manager.on('partitionFailed', ({ partition }) => failed.push(partition));
+  const { partitions } = await manager.stats();
+  assert.equal(partitions.find(({ partition }) => partition === 1)?.state, 'failed');
   await manager.ready();
   await until('the others', () => topics.settled([0, 2]));
-  await until('the failure', async () =>
-    (await manager.stats()).partitions.some(({ partition, state }) => partition === 1 && state === 'failed'),
-  );
+  assert.deepEqual(failed, [1]);
   await rm(join(directory, '1'));
   await manager.reopen('deadly', 1);
   await until('all of them', () => topics.settled());
+  await topics.assertEqual(manager);
+});
+
+test('a damaged database that is not to be rebuilt fails its partition at once, and serves once its files are gone', async () => {
+  await topics.fill(5);
+  const first = await desk.start(deadlyStream('fail'));
+  await until('what came before', () => topics.settled());
+  await first.stop();
+  const directory = join(desk.stateDir, 'g', 'deadly', '1');
+  await writeFile(join(directory, 'level', 'CURRENT'), 'no manifest\n');
+  const metrics = new MemoryMetrics();
+  const manager = await desk.start(deadlyStream('fail'), { rebuildOnCorruption: false, metrics });
+  await manager.ready();
+  const { partitions } = await manager.stats();
+  const failures = partitions.filter(({ state }) => state === 'failed').map(({ failure }) => failure);
+  assert.deepEqual(failures.map(codesOf), [['CORRUPT']]);
+  assert.equal(metrics.value('partita_restarts_total', { stream: 'deadly', partition: '1' }) ?? 0, 0);
+  await rm(directory, { recursive: true });
+  await manager.reopen('deadly', 1);
   await topics.assertEqual(manager);
 });
 

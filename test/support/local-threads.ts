@@ -5,7 +5,7 @@
 import { PartitionActor } from '../../src/actor/partition-actor.js';
 import { systemClock } from '../../src/core/clock.js';
 import { silentLogger } from '../../src/core/logger.js';
-import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
+import type { ManagerEnvironment } from '../../src/manager/manager-parts.js';
 import { importProcessor } from '../../src/processor/import-processor.js';
 import type { EngineFactory, StorageEngine } from '../../src/storage/storage-engine.js';
 import { KeptEngines } from '../../src/testing/kept-engines.js';

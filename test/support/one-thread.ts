@@ -6,7 +6,7 @@
 import { PartitionActor } from '../../src/actor/partition-actor.js';
 import { ManualClock } from '../../src/core/clock.js';
 import { silentLogger } from '../../src/core/logger.js';
-import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
+import type { ManagerEnvironment } from '../../src/manager/manager-parts.js';
 import { importProcessor } from '../../src/processor/import-processor.js';
 import { KeptEngines } from '../../src/testing/kept-engines.js';
 import { LocalPlaces } from '../../src/threads/local-places.js';

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineKind, LogFactory, ManagerOptions, StateManager } from '../../src/index.js';
 import { processorAt, StateManager as Manager } from '../../src/index.js';
-import type { ManagerEnvironment } from '../../src/manager/state-manager.js';
+import type { ManagerEnvironment } from '../../src/manager/manager-parts.js';
 import type { Dump } from '../fixtures/oracle.js';
 import type oracle from '../fixtures/oracle-fail.js';
 import type { Policy, RawRecord } from './oracle-model.js';

@@ -130,6 +130,36 @@ describe('emitter', () => {
     assert.deepEqual(seen, ['always 1', 'once 1', 'always 2']);
   });
 
+  test('what is held is told to those who come, once and in order; those who were there hear it at once', () => {
+    const events = new Emitter<Events>();
+    const [inside, outside]: [number[], number[]] = [[], []];
+    const early = (event: Events['assigned']): number => inside.push(event.partitions);
+    const late = (event: Events['assigned']): number => outside.push(event.partitions);
+    events.on('assigned', early).hold();
+    events.emit('assigned', { partitions: 1 });
+    events.on('assigned', late);
+    events.emit('assigned', { partitions: 2 });
+    assert.deepEqual([inside, outside], [[1, 2], []]);
+    events.release();
+    events.emit('assigned', { partitions: 3 });
+    assert.deepEqual(inside, [1, 2, 3]);
+    assert.deepEqual(outside, [1, 2, 3]);
+    assert.equal(events.listenerCount('assigned'), 2);
+    events.off('assigned', early).off('assigned', late);
+    assert.equal(events.emit('assigned', { partitions: 4 }), false);
+  });
+
+  test('of what is held the first thousand of a name are kept', () => {
+    const events = new Emitter<Events>();
+    events.hold();
+    for (let n = 0; n < 3_000; n++) events.emit('assigned', { partitions: n });
+    events.emit('error', new Error('another name'));
+    const seen: unknown[] = [];
+    events.on('assigned', ({ partitions }) => seen.push(partitions)).on('error', () => seen.push('error'));
+    events.release();
+    assert.deepEqual(seen, [...Array.from({ length: 1_000 }, (_, n) => n), 'error']);
+  });
+
   test('an error that nobody listens to does not throw', () => {
     assert.equal(new Emitter<Events>().emit('error', new Error('unheard')), false);
   });

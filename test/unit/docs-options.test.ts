@@ -1,9 +1,9 @@
-/** Compares docs/options.md with the schema of `manager/options.ts`: every option, and every default that is a constant. */
+/** Compares docs/options.md with the schema of `manager/resolve-options.ts`: every option, and every default that is a constant. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { LogFactory } from '../../src/log/log-client.js';
-import { optionsSchema, resolveOptions } from '../../src/manager/options.js';
+import { optionsSchema, resolveOptions } from '../../src/manager/resolve-options.js';
 
 const page = readFileSync(new URL('../../../docs/options.md', import.meta.url), 'utf8');
 /** Rows `| option | default | meaning |`. A default in backticks is a constant, otherwise it is told in words. */

@@ -327,6 +327,23 @@ test('while a join is under way nobody can say who owns a partition, whatever wa
   assert.equal(await all.session.owns(P0), 'no', 'the group says so');
 });
 
+test('a yes to a question of a session ago is worth nothing by now; a no is', async () => {
+  const all = await openAs([P0]);
+  for (const [answered, waitedMs, believed] of [
+    ['yes', SESSION_MS - 1, 'yes'],
+    ['yes', SESSION_MS, 'unknown'],
+    ['no', SESSION_MS, 'no'],
+  ] as const) {
+    let answer: (answer: OwnershipAnswer) => void = () => undefined;
+    all.link.owns = () => new Promise((resolve) => (answer = resolve));
+    const asked = all.session.owns(P0);
+    await turns();
+    await all.clock.advanceAsync(waitedMs);
+    answer(answered);
+    assert.equal(await asked, believed, `${answered} after ${waitedMs} ms`);
+  }
+});
+
 test('a heartbeat that is answered after the next join has begun says nothing, and holds up no later one', async () => {
   for (const late of ['rebalance', 'unknownMember'] as const) {
     const all = await openAs([P0]);

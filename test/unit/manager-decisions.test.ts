@@ -7,7 +7,8 @@ import type { TopicDescription } from '../../src/core/log-types.js';
 import type { LogFactory } from '../../src/log/log-client.js';
 import { actorDirectory } from '../../src/manager/actor-spec.js';
 import { cacheShare } from '../../src/manager/cache-budget.js';
-import { resolveOptions, type ManagerOptions } from '../../src/manager/options.js';
+import type { ManagerOptions } from '../../src/manager/options.js';
+import { resolveOptions } from '../../src/manager/resolve-options.js';
 import { choosePlace, PlaceTable } from '../../src/manager/placement.js';
 import { changelogDifferences, checkChangelog } from '../../src/manager/stream-plan.js';
 import { decideRestart } from '../../src/manager/supervisor.js';
@@ -44,7 +45,7 @@ test('an actor that failed for a passing reason is restarted with growing delays
   const backoff = new Backoff({ firstMs: 100, maxMs: 300, attemptsMax: 3, jitter: 0 });
   const error = new PartitaError('THREAD_DIED', 'gone');
   const delays = Array.from({ length: 4 }, () =>
-    decideRestart({ error, mended: false, innocent: false }, false, backoff),
+    decideRestart({ error, mended: false, innocent: false }, false, backoff, { rebuildOnCorruption: true }),
   );
   assert.deepEqual(delays, [
     { kind: 'restart', delayMs: 100 },
@@ -53,10 +54,13 @@ test('an actor that failed for a passing reason is restarted with growing delays
     { kind: 'fail' },
   ]);
   backoff.reset();
-  assert.deepEqual(decideRestart({ error, mended: false, innocent: false }, false, backoff), {
-    kind: 'restart',
-    delayMs: 100,
-  });
+  assert.deepEqual(
+    decideRestart({ error, mended: false, innocent: false }, false, backoff, { rebuildOnCorruption: true }),
+    {
+      kind: 'restart',
+      delayMs: 100,
+    },
+  );
 });
 
 test('what the log refuses for good is tried once more, with the limits as they are then, and not again', () => {
@@ -64,28 +68,49 @@ test('what the log refuses for good is tried once more, with the limits as they 
   const ending = { mended: false, innocent: false };
   for (const code of ['COMMIT_REJECTED', 'LOG_AUTHORIZATION_FAILED', 'CHANGELOG_INVALID'] as const) {
     const error = new PartitaError(code, '');
-    assert.equal(decideRestart({ ...ending, error }, false, backoff).kind, 'restart');
-    assert.equal(decideRestart({ ...ending, error }, true, backoff).kind, 'fail');
+    assert.equal(
+      decideRestart({ ...ending, error }, false, backoff, { rebuildOnCorruption: true }).kind,
+      'restart',
+    );
+    assert.equal(
+      decideRestart({ ...ending, error }, true, backoff, { rebuildOnCorruption: true }).kind,
+      'fail',
+    );
   }
   const passing = new PartitaError('THREAD_DIED', '');
-  assert.equal(decideRestart({ ...ending, error: passing }, true, backoff).kind, 'restart');
+  assert.equal(
+    decideRestart({ ...ending, error: passing }, true, backoff, { rebuildOnCorruption: true }).kind,
+    'restart',
+  );
+});
+
+test('a corrupt database that is not to be rebuilt fails its partition at once', () => {
+  const backoff = new Backoff({ firstMs: 1, maxMs: 1, attemptsMax: 9, jitter: 0 });
+  const ending = { error: new PartitaError('CORRUPT', ''), mended: false, innocent: false };
+  const decide = (rebuildOnCorruption: boolean): string =>
+    decideRestart(ending, false, backoff, { rebuildOnCorruption }).kind;
+  assert.equal(decide(true), 'restart');
+  assert.equal(decide(false), 'fail');
 });
 
 test('what another actor did to its thread is not counted among the restarts of a partition', () => {
   const backoff = new Backoff({ firstMs: 100, maxMs: 100, attemptsMax: 1, jitter: 0 });
   const error = new PartitaError('THREAD_DIED', 'gone');
   for (let death = 0; death < 5; death++)
-    assert.deepEqual(decideRestart({ error, mended: true, innocent: true }, false, backoff), {
-      kind: 'restart',
-      delayMs: 0,
-    });
+    assert.deepEqual(
+      decideRestart({ error, mended: true, innocent: true }, false, backoff, { rebuildOnCorruption: true }),
+      {
+        kind: 'restart',
+        delayMs: 0,
+      },
+    );
   assert.equal(backoff.attempts, 0);
 });
 
 test('what a restart would meet again fails at once; what the group took away is lost, not restarted', () => {
   const backoff = new Backoff({ firstMs: 1, maxMs: 1, attemptsMax: 9, jitter: 0 });
   const decide = (error: unknown, mended = false): string =>
-    decideRestart({ error, mended, innocent: false }, false, backoff).kind;
+    decideRestart({ error, mended, innocent: false }, false, backoff, { rebuildOnCorruption: true }).kind;
   assert.equal(decide(new PartitaError('STATE_MISSING', '')), 'fail');
   assert.equal(decide(new PartitaError('POISON_RECORD', '')), 'fail');
   // Handlers talk to a world that changes; the bound on restarts decides.

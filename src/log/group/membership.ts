@@ -114,8 +114,12 @@ export class Membership {
     const generation = this.#generation;
     const unasked = this.#ownsUnasked(generation);
     if (unasked !== undefined) return unasked;
-    const answer = await this.#parts.link.owns(this.#memberId, generation, partition);
-    return this.#ownsUnasked(generation) ?? answer;
+    const { clock, link } = this.#parts;
+    const askedAt = clock.monotonic();
+    const answer = await link.owns(this.#memberId, generation, partition);
+    // A yes lasts no longer than a session: since then the group may have forgotten the member.
+    const isStale = answer === 'yes' && clock.monotonic() - askedAt >= this.#sessionTimeoutMs;
+    return this.#ownsUnasked(generation) ?? (isStale ? 'unknown' : answer);
   }
 
   /** Resolves after a last barrier; then `end` and `tellLeave` are due. */

@@ -62,6 +62,8 @@ export class KafkaClient implements LogClient {
   async join(options: JoinOptions, member: GroupMember): Promise<GroupSession> {
     this.#cluster.expectOpen();
     const found = await this.#cluster.metadata(options.topics);
+    // Closed meanwhile: nobody would end the session.
+    this.#cluster.expectOpen();
     const missing = options.topics.filter((_, i) => found[i] === undefined);
     if (missing.length > 0)
       throw new PartitaError('TOPIC_MISSING', `The topic ${missing.join(', ')} does not exist.`, {

@@ -4,6 +4,7 @@
  */
 import { systemClock } from '../../core/clock.js';
 import { silentLogger } from '../../core/logger.js';
+import { unlessAborted } from '../../core/unless-aborted.js';
 import type { LogFactory } from '../log-client.js';
 import { resolveKafkaOptions, type KafkaLogOptions } from './kafka-options.js';
 
@@ -16,7 +17,7 @@ export function kafka(options: KafkaLogOptions): LogFactory {
   return {
     kind: 'kafka',
     /** Rejects LOG_UNAVAILABLE naming the brokers, LOG_AUTHENTICATION_FAILED, LOG_UNSUPPORTED. */
-    async connect({ clientId, logger = silentLogger }) {
+    async connect({ clientId, logger = silentLogger, signal }) {
       const [{ loadKafkajs }, { Cluster }, { KafkaClient }] = await Promise.all([
         import('./kafkajs-internals.js'),
         import('./cluster.js'),
@@ -26,7 +27,7 @@ export function kafka(options: KafkaLogOptions): LogFactory {
       const id = resolved.clientId ?? clientId;
       const cluster = new Cluster({ kafkajs, options: resolved, clientId: id, clock: systemClock, logger });
       try {
-        await cluster.connect();
+        await unlessAborted(cluster.connect(), signal);
       } catch (error) {
         await cluster.close();
         throw error;
