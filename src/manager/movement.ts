@@ -48,8 +48,6 @@ export interface MovementOptions {
 
 /** So many actors move at once when the number of threads changes: each is out of service for a moment. */
 const MOVES_AT_ONCE = 4;
-/** Moves that a scaling has to repeat because of what closes meanwhile, beside those that wait for a rebalance. */
-const ROUNDS_MAX = 100;
 /** How often it is looked whether actors have left that can't be moved now. */
 const LOOK_EVERY_MS = 20;
 /** What threads that have no actors any more get for their end. */
@@ -165,7 +163,7 @@ export class Movement {
    */
   async #settle(deadline: Deadline): Promise<void> {
     const { placeTable, clock, logger } = this.#options;
-    for (let round = 0; round < ROUNDS_MAX && !deadline.expired;) {
+    while (!deadline.expired) {
       for (const keeper of this.#options.keepers())
         if (keeper.place !== undefined && keeper.place >= placeTable.size)
           keeper.giveWay('its thread is being ended');
@@ -173,7 +171,6 @@ export class Movement {
       const inRebalance = this.#options.keepers().some((keeper) => keeper.parked || keeper.leaving);
       if (placeTable.displaced === 0 && !inRebalance) return;
       // Or what is closing anyhow has not closed yet.
-      if (!inRebalance) round++;
       await clock.sleep(LOOK_EVERY_MS, this.#stopping.signal).catch(() => {
         this.#options.expectUsable();
       });
