@@ -6,8 +6,7 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { on, once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { embeddedLog, type EngineKind } from '../../src/index.js';
@@ -16,6 +15,7 @@ import type { Dump } from '../fixtures/oracle.js';
 import { readAll } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, type RawRecord } from '../support/oracle-model.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 4;
 const JOB = new URL('../fixtures/killed-job.js', import.meta.url);
@@ -31,7 +31,7 @@ for (const { engine, kills } of KILLS)
     const seed = Number(process.env['ORACLE_SEED'] ?? Date.now() % 1_000_000);
     t.diagnostic(`ORACLE_SEED=${seed}`);
     const random = seededRandom(seed);
-    const dir = await mkdtemp(join(tmpdir(), 'partita-kill-'));
+    const dir = temporaryDirectory('kill');
     await withLog(dir, async (log) => {
       for (const topic of ['events', 'totals', 'adjusted', 'dead'])
         await log.createTopic({ topic, partitions: PARTITIONS });
@@ -67,7 +67,6 @@ for (const { engine, kills } of KILLS)
       `${numbers} records and ${applied.length} commands in the log, ${acks.commands.length} of them acknowledged`,
     );
     assert.ok(acks.numbers.length > 0 && acks.commands.length > 0);
-    await rm(dir, { recursive: true, force: true });
   });
 
 interface Acks {

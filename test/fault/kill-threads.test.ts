@@ -4,8 +4,6 @@
  * acknowledged counts once, what was rejected as not applied never, the rest at most once. `ORACLE_SEED` repeats a seed.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,6 +18,7 @@ import type { Dump } from '../fixtures/oracle.js';
 import { readAll, settled, startJob, type Job } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 4;
 const WORKERS = 2;
@@ -36,7 +35,7 @@ for (const { engine, deaths } of DEATHS)
     const seed = Number(process.env['ORACLE_SEED'] ?? Date.now() % 1_000_000);
     t.diagnostic(`ORACLE_SEED=${seed}`);
     const random = seededRandom(seed);
-    const dir = await mkdtemp(join(tmpdir(), 'partita-threads-'));
+    const dir = temporaryDirectory('threads');
     const log = await embeddedLog({ dir: join(dir, 'log') });
     for (const topic of ['events', 'totals', 'adjusted', 'dead'])
       await log.createTopic({ topic, partitions: PARTITIONS });
@@ -74,7 +73,6 @@ for (const { engine, deaths } of DEATHS)
     t.diagnostic(`${work.appended} records; commands: ${JSON.stringify(work.counts)}`);
     assert.ok(work.counts.acknowledged > deaths);
     await log.close();
-    await rm(dir, { recursive: true, force: true });
   });
 
 /** The system's environment, whose threads the test can end. */

@@ -3,9 +3,6 @@
  * that of a plain loop. Once with the whole runtime, and, by seed, in one thread.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog } from '../../src/index.js';
@@ -15,6 +12,7 @@ import oracle from '../fixtures/oracle-fail.js';
 import { readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 4;
 
@@ -62,7 +60,7 @@ for (const seed of [1, 2, 3])
     const log = await embeddedLog({ faults });
     for (const topic of ['events', 'totals', 'adjusted', 'dead'])
       await log.createTopic({ topic, partitions: PARTITIONS });
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-lost-'));
+    const stateDir = temporaryDirectory('lost');
     const job = await startJob({
       log,
       stateDir,
@@ -87,7 +85,6 @@ for (const seed of [1, 2, 3])
     assertTotals(dumps, expected);
     assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   });
 
 test('commits whose answer is lost are settled by the next actor (one thread, 20 seeds)', async () => {

@@ -18,6 +18,7 @@ import {
 } from '../../src/index.js';
 import type lastValue from '../fixtures/last-value-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const streams = {
   kept: processorAt<typeof lastValue>(new URL('../fixtures/last-value-processor.js', import.meta.url)),
@@ -202,13 +203,5 @@ async function onSmallDisk(
   } finally {
     if (mounted) spawnSync('umount', [directory]);
     await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 40_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `it did not come about within 40 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

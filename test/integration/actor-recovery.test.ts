@@ -1,8 +1,5 @@
 // One actor alone: what recovery makes of what it finds, and what a checkpoint's outcomes lead to.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import { int64, json, string } from '../../src/codec/serdes.js';
@@ -11,6 +8,7 @@ import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { keyValue, topic } from '../../src/processor/declarations.js';
 import { defineProcessor } from '../../src/processor/define-processor.js';
 import { ActorHarness, CHANGELOG, GROUP } from '../support/actor-harness.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const { definition } = defineProcessor({
   inputs: { orders: topic({ key: string(), value: json<number>() }) },
@@ -227,36 +225,28 @@ describe('recovery', () => {
   });
 
   it('rebuilds files of another engine, and keeps them if the changelog does not hold the state', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
-    try {
-      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-      await harness.boot();
-      await orders(harness, 3);
-      await harness.actor.checkpoint('asked');
-      await harness.crash();
-      harness.options = { engine: 'rocksdb' };
-      const recovered = await harness.boot();
-      assert.match(recovered.rebuilt ?? '', /level/);
-      assert.equal(await harness.query('total', 'a'), 3);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const directory = temporaryDirectory('actor');
+    await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+    await harness.boot();
+    await orders(harness, 3);
+    await harness.actor.checkpoint('asked');
+    await harness.crash();
+    harness.options = { engine: 'rocksdb' };
+    const recovered = await harness.boot();
+    assert.match(recovered.rebuilt ?? '', /level/);
+    assert.equal(await harness.query('total', 'a'), 3);
   });
 
   it('resumes after the stored offset when the files are there', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
-    try {
-      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-      await harness.boot();
-      await orders(harness, 3);
-      await harness.actor.checkpoint('asked');
-      await harness.crash();
-      const recovered = await harness.boot();
-      assert.equal(recovered.restoredRecords, 0);
-      assert.equal(await harness.query('total', 'a'), 3);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const directory = temporaryDirectory('actor');
+    await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+    await harness.boot();
+    await orders(harness, 3);
+    await harness.actor.checkpoint('asked');
+    await harness.crash();
+    const recovered = await harness.boot();
+    assert.equal(recovered.restoredRecords, 0);
+    assert.equal(await harness.query('total', 'a'), 3);
   });
 
   it('refuses a store whose declaration has changed, and keeps one that is not declared any more', async () => {

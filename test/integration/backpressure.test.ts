@@ -5,9 +5,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
 import { embeddedLog, processorAt, StateManager } from '../../src/index.js';
@@ -15,6 +12,7 @@ import type { Flood, Flooded } from '../fixtures/flooded-job.js';
 import type totals from '../fixtures/totals-processor.js';
 import { LocalThreads } from '../support/local-threads.js';
 import { code } from '../support/manager-desk.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const JOB = new URL('../fixtures/flooded-job.js', import.meta.url).pathname;
 const MIB = 1024 * 1024;
@@ -29,7 +27,7 @@ const EXTERNAL_MAX = (CACHE_MB + 60) * MIB;
 const OUTSTANDING_MAX = PARTITIONS * 2 * MIB;
 
 async function flooded(t: TestContext, flood: Flood): Promise<Flooded> {
-  const dir = await mkdtemp(join(tmpdir(), 'partita-flood-'));
+  const dir = temporaryDirectory('flood');
   const args = ['--expose-gc', JOB, flood, dir, String(FLOOD_MB), String(CACHE_MB)];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
@@ -37,7 +35,6 @@ async function flooded(t: TestContext, flood: Flood): Promise<Flooded> {
   const printed = await text(child.stdout);
   assert.deepEqual(await exit, [0, null]);
   clearTimeout(killed);
-  await rm(dir, { recursive: true, force: true });
   const found = JSON.parse(printed) as Flooded;
   const mb = (bytes: number) => `${Math.round(bytes / MIB)} MB`;
   t.diagnostic(`rss +${mb(found.rss)}, heap +${mb(found.heap)}, external +${mb(found.external)}`);

@@ -4,8 +4,6 @@
  * back, its heartbeats too, while its threads go on. `SEED=n` repeats one run, `SEEDS=n` makes more of them.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +13,7 @@ import type { Dump } from '../fixtures/oracle.js';
 import { readAll, startJob, type Job } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 6;
 const KEYS = 200;
@@ -62,7 +61,7 @@ describe('three managers that join, leave, freeze past their session and wake', 
     test(`leave every partition served, every record and command counted once (seed ${seed})`, async (t) => {
       const random = seededRandom(seed);
       const freezer = new Freezer();
-      const dir = await mkdtemp(join(tmpdir(), 'partita-freeze-'));
+      const dir = temporaryDirectory('freeze');
       const log = await embeddedLog({
         faults: freezer,
         ...(seed % 4 === 0 ? { dir: join(dir, 'log') } : {}),
@@ -75,7 +74,6 @@ describe('three managers that join, leave, freeze past their session and wake', 
       } finally {
         await run.release();
         await log.close();
-        await rm(dir, { recursive: true, force: true });
       }
     });
 });

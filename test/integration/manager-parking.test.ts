@@ -17,6 +17,7 @@ import type totals from '../fixtures/totals-processor.js';
 import { LocalThreads } from '../support/local-threads.js';
 import { code, ManagerDesk } from '../support/manager-desk.js';
 import { WatchedLog } from '../support/watched-log.js';
+import { until } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const KEYS = Array.from({ length: 24 }, (_, i) => `key-${i}`);
@@ -91,14 +92,6 @@ async function produce(): Promise<void> {
     return { key, value };
   });
   await log.produce('amounts', records);
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what = 'it'): Promise<void> {
-  const end = performance.now() + 8_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `${what} did not come about within 8 s`);
-    await sleep(5);
-  }
 }
 
 async function sums(...of: readonly Manager[]): Promise<Map<string, number>> {

@@ -1,8 +1,5 @@
 /** Members come, go and are taken for dead while records flow: in the end every record counts exactly once. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -16,6 +13,7 @@ import {
 import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 import { WatchedLog } from '../support/watched-log.js';
 import type totals from '../fixtures/totals-processor.js';
 
@@ -51,7 +49,7 @@ for (const [name, guarantee, faults] of [
   test(`managers that join, leave, miss assignments and lose threads count every record once${name} (seed ${seed})`, async () => {
     const random = randomOf(seed);
     const log = await embeddedLog(faults === undefined ? {} : { faults });
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
+    const stateDir = temporaryDirectory('rebalance');
     await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
     await log.createTopic({ topic: 'totals', partitions: 1 });
     const expected = new Map<string, number>();
@@ -88,7 +86,6 @@ for (const [name, guarantee, faults] of [
     } finally {
       await Promise.allSettled(running.map((manager) => manager.stop({ deadlineMs: 3_000 })));
       await log.close();
-      await rm(stateDir, { recursive: true, force: true });
     }
   });
 
@@ -101,7 +98,7 @@ test('a member that is taken for dead gives its partitions up without writing, a
       },
     },
   });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-lost-'));
+  const stateDir = temporaryDirectory('lost');
   await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
   await log.createTopic({ topic: 'totals', partitions: 1 });
   const expected = new Map<string, number>();
@@ -131,7 +128,6 @@ test('a member that is taken for dead gives its partitions up without writing, a
     frozen = false;
     await Promise.allSettled(managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 
@@ -162,7 +158,7 @@ test('a rebalance that finds partitions recovering drops nothing; a manager that
   const log = await embeddedLog({
     faults: { before: (operation) => (operation === 'bounds' ? opened : undefined) },
   });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
+  const stateDir = temporaryDirectory('rebalance');
   await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
   await log.createTopic({ topic: 'totals', partitions: 1 });
   const managers: Manager[] = [];
@@ -186,7 +182,6 @@ test('a rebalance that finds partitions recovering drops nothing; a manager that
     gate.open();
     await Promise.all(managers.map((manager) => manager.stop()));
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 
@@ -201,7 +196,7 @@ test('a partition that was given up because the group was silent for a session i
       after: (operation) => (operation === 'commit' && silent ? 'lost' : undefined),
     },
   });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-silent-'));
+  const stateDir = temporaryDirectory('silent');
   await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
   await log.createTopic({ topic: 'totals', partitions: 1 });
   const expected = new Map<string, number>();
@@ -229,7 +224,6 @@ test('a partition that was given up because the group was silent for a session i
   } finally {
     await manager.stop({ deadlineMs: 3_000 });
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 

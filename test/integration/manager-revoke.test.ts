@@ -6,12 +6,12 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { processorAt, type EmbeddedLog, type LogFactory, type StateManager } from '../../src/index.js';
 import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import type totals from '../fixtures/totals-processor.js';
 import type unruly from '../fixtures/unruly-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const KEYS = Array.from({ length: 16 }, (_, i) => `key-${i}`);
@@ -74,14 +74,6 @@ async function produce(): Promise<void> {
     return { key, value };
   });
   await log.produce('amounts', records);
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 15_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `${what} did not come about`);
-    await sleep(10);
-  }
 }
 
 /** Together they hold what a plain loop holds, each record counted once. */

@@ -1,8 +1,6 @@
 /** The whole runtime on the embedded log, with worker threads: start, process, ask, die, restart, stop. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { afterEach, beforeEach, test } from 'node:test';
 import {
   embeddedLog,
@@ -14,6 +12,7 @@ import {
 } from '../../src/index.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type totals from '../fixtures/totals-processor.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 4;
 const url = new URL('../fixtures/totals-processor.js', import.meta.url);
@@ -25,7 +24,7 @@ let stateDir: string;
 const managers: Manager[] = [];
 
 beforeEach(async () => {
-  stateDir = await mkdtemp(join(tmpdir(), 'partita-manager-'));
+  stateDir = temporaryDirectory('manager');
   log = await embeddedLog();
   await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
   await log.createTopic({ topic: 'totals', partitions: 2 });
@@ -34,7 +33,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await Promise.allSettled(managers.splice(0).map((manager) => manager.stop({ deadlineMs: 5_000 })));
   await log.close();
-  await rm(stateDir, { recursive: true, force: true });
   assert.deepEqual(heldDirectories(), []);
 });
 

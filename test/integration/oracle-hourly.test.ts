@@ -5,10 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import test, { after, before } from 'node:test';
+import test, { before } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -21,6 +20,7 @@ import {
   type EmbeddedLog,
   type EngineKind,
 } from '../../src/index.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const ROOT = new URL('../../../', import.meta.url);
 const MAIN = fileURLToPath(new URL('../../examples/08-hourly-delays/main.js', import.meta.url));
@@ -62,10 +62,8 @@ let dir: string;
 before(async () => {
   flown = parse(gunzipSync(await readFile(new URL('examples/data/flights-2013.csv.gz', ROOT))).toString());
   year = plainLoop(flown);
-  dir = await mkdtemp(join(tmpdir(), 'partita-hourly-oracle-'));
+  dir = temporaryDirectory('hourly-oracle');
 });
-
-after(() => rm(dir, { recursive: true, force: true }));
 
 test('the committed expectation of the hourly example is what a plain loop finds', async () => {
   const file = new URL('examples/08-hourly-delays/expected.json', ROOT);

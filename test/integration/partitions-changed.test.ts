@@ -1,8 +1,5 @@
 /** What becomes of a stream with state when somebody adds partitions to its input, while it runs and at a start. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isPartitaError } from '../../src/core/errors.js';
@@ -10,11 +7,12 @@ import { embeddedLog } from '../../src/log/embedded/embedded-log.js';
 import { StateManager } from '../../src/manager/state-manager.js';
 import { processorAt } from '../../src/processor/processor-at.js';
 import type life from '../fixtures/life-of-a-record.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const WAIT_MS_MAX = 20_000;
 
 test('partitions added to an input stop a stream with state before any of their records is processed', async () => {
-  const stateDir = mkdtempSync(join(tmpdir(), 'partita-partitions-'));
+  const stateDir = temporaryDirectory('partitions');
   const log = await embeddedLog();
   const start = () =>
     StateManager.start({
@@ -48,6 +46,5 @@ test('partitions added to an input stop a stream with state before any of their 
   } finally {
     await manager.stop();
     await log.close();
-    rmSync(stateDir, { recursive: true, force: true });
   }
 });

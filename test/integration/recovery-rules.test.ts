@@ -3,8 +3,7 @@
  * somebody or something has changed meanwhile. Resets are in `recovery-resets.test.ts`.
  */
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,14 +13,9 @@ import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import type { LogFactory } from '../../src/log/log-client.js';
 import type left from '../fixtures/left-processor.js';
 import type pairs from '../fixtures/pairs-processor.js';
-import {
-  amount,
-  LEDGER_CHANGELOG,
-  LedgerDesk,
-  refused,
-  until,
-  type LedgerOptions,
-} from '../support/ledger-desk.js';
+import { amount, LEDGER_CHANGELOG, LedgerDesk, refused, type LedgerOptions } from '../support/ledger-desk.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { until } from '../support/waiting.js';
 
 const AT_ONCE = { restarts: { max: 0 } } as const;
 const INPUT = { topic: 'amounts', partition: 0 };
@@ -88,7 +82,7 @@ describe('a database', () => {
   });
 
   it('that is ahead of a log that came back from a backup is rebuilt, and the records count again', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'partita-backup-'));
+    const directory = temporaryDirectory('backup');
     const stateDir = join(directory, 'state');
     const onDisk = async (use: (desk: LedgerDesk) => Promise<void>): Promise<void> => {
       const opened = await LedgerDesk.open({ dir: join(directory, 'log') });
@@ -98,28 +92,24 @@ describe('a database', () => {
         await opened.close();
       }
     };
-    try {
-      await onDisk(async ({ log: disk }) => {
-        await disk.produce('amounts', [amount('a', 1)]);
-      });
-      await onDisk(async (opened) => {
-        await opened.run({ stateDir });
-      });
-      await cp(join(directory, 'log'), join(directory, 'backup'), { recursive: true });
-      await onDisk(async (opened) => {
-        await opened.log.produce('amounts', [amount('a', 2), amount('b', 5)]);
-        assert.deepEqual((await opened.run({ stateDir })).state, { a: [3, 2], b: [5, 1] });
-      });
-      await rm(join(directory, 'log'), { recursive: true });
-      await cp(join(directory, 'backup'), join(directory, 'log'), { recursive: true });
-      await onDisk(async (opened) => {
-        const { state, warnings } = await opened.run({ stateDir });
-        assert.match(warnings.join(), /is past the changelog's end/);
-        assert.deepEqual(state, { a: [1, 1] });
-      });
-    } finally {
-      await rm(directory, { recursive: true, force: true });
-    }
+    await onDisk(async ({ log: disk }) => {
+      await disk.produce('amounts', [amount('a', 1)]);
+    });
+    await onDisk(async (opened) => {
+      await opened.run({ stateDir });
+    });
+    await cp(join(directory, 'log'), join(directory, 'backup'), { recursive: true });
+    await onDisk(async (opened) => {
+      await opened.log.produce('amounts', [amount('a', 2), amount('b', 5)]);
+      assert.deepEqual((await opened.run({ stateDir })).state, { a: [3, 2], b: [5, 1] });
+    });
+    await rm(join(directory, 'log'), { recursive: true });
+    await cp(join(directory, 'backup'), join(directory, 'log'), { recursive: true });
+    await onDisk(async (opened) => {
+      const { state, warnings } = await opened.run({ stateDir });
+      assert.match(warnings.join(), /is past the changelog's end/);
+      assert.deepEqual(state, { a: [1, 1] });
+    });
   });
 
   it('keeps what was replayed into it when the manager stops within a recovery', async () => {

@@ -5,12 +5,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import type { Left, StopMoment } from '../fixtures/stopped-job.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const JOB = new URL('../fixtures/stopped-job.js', import.meta.url).pathname;
 /** What a loaded machine may take beyond a deadline; without its deadline a stop would wait for ever. */
@@ -38,7 +36,7 @@ const MOMENTS: readonly {
 
 for (const { moment, what, deadlineMs, committed } of MOMENTS)
   test(`a process ends by itself after a stop with ${what} (deadline ${deadlineMs} ms)`, async () => {
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-stop-'));
+    const stateDir = temporaryDirectory('stop');
     const child = spawn(process.execPath, [JOB, moment, stateDir, String(deadlineMs)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -55,5 +53,4 @@ for (const { moment, what, deadlineMs, committed } of MOMENTS)
     assert.ok(left.tookMs < deadlineMs + SLACK_MS, `it took ${left.tookMs} ms`);
     assert.equal(left.late, left.tookMs >= deadlineMs, printed);
     if (committed !== undefined && !left.late) assert.equal(left.committed, committed);
-    await rm(stateDir, { recursive: true, force: true });
   });

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import type { Deed } from '../fixtures/deadly.js';
-import { codesOf, DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
+import { codesOf, DeadlyTopics, deadlyStream } from '../support/deadly-run.js';
+import { until } from '../support/waiting.js';
 import { ManagerDesk } from '../support/manager-desk.js';
 
 const WATCHDOG_MS = 1_000;
@@ -31,7 +32,7 @@ test('one partition blocks for ever, one is out of memory, one exits: the others
   const manager = await desk.start(deadlyStream('fail'), { workers: 3 });
   await manager.ready();
   await topics.fill(5);
-  await until('the records before', () => topics.settled());
+  await until(() => topics.settled(), 'the records before');
   const { generation } = await desk.log.describeGroup('g');
   const sentAt = new Map<number, number>();
   const deaths = new Map<number, number[]>();
@@ -66,7 +67,7 @@ test('one partition blocks for ever, one is out of memory, one exits: the others
   }
   const foundAt = Math.max(...failedAt.values());
   const untilThen = (await topics.outputs()).map((outputs) => outputs.length);
-  await until('the healthy ones', () => topics.settled(healthy));
+  await until(() => topics.settled(healthy), 'the healthy ones');
   for (const partition of healthy)
     assert.ok(untilThen[partition]! > 5, `${partition} has not got on: ${untilThen.join()}`);
   assert.deepEqual(
@@ -100,9 +101,9 @@ test('a partition on the thread of one that blocks it again and again gets on in
     .on('partitionFailed', () => (failed = true));
   await topics.deed(1, 'block');
   await topics.fill(20, 0);
-  await until('the other one', () => topics.settled([0]));
+  await until(() => topics.settled([0]), 'the other one');
   assert.ok(deaths <= 1 && !failed, `${deaths} deaths`);
-  await until('the end of the one that blocks', () => failed);
+  await until(() => failed, 'the end of the one that blocks');
   assert.equal(deaths, 3);
   assert.deepEqual(await topics.outputs(), topics.expected().outputs);
 });
@@ -113,7 +114,7 @@ test('a handler that takes its time, but less than the watchdog gives it, is lef
   const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
   let restarts = 0;
   manager.on('restarting', () => restarts++);
-  await until('the slow records', () => topics.settled());
+  await until(() => topics.settled(), 'the slow records');
   await new Promise((resolve) => setTimeout(resolve, 2 * WATCHDOG_MS));
   assert.equal(restarts, 0, 'idle is not stuck either');
 });
@@ -126,11 +127,11 @@ test('a handler that settles after its actor was given up changes nothing any mo
   const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
   const ends: string[][] = [];
   manager.on('restarting', ({ error }) => ends.push(codesOf(error)));
-  await until('the records', () => topics.settled());
+  await until(() => topics.settled(), 'the records');
   // It has gone on by then.
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   await topics.fill(5);
-  await until('the records after', () => topics.settled());
+  await until(() => topics.settled(), 'the records after');
   await topics.assertEqual(manager);
   assert.deepEqual(ends, [['ACTOR_STUCK']]);
 });

@@ -7,14 +7,8 @@ import { writeFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { isPartitaError, type PartitaError } from '../../src/index.js';
-import {
-  codesOf,
-  DeadlyTopics,
-  deadlyStream,
-  keyOf,
-  until,
-  type DeadlyManager,
-} from '../support/deadly-run.js';
+import { codesOf, DeadlyTopics, deadlyStream, keyOf, type DeadlyManager } from '../support/deadly-run.js';
+import { until } from '../support/waiting.js';
 import { code, ManagerDesk } from '../support/manager-desk.js';
 
 let desk: ManagerDesk;
@@ -34,7 +28,7 @@ afterEach(() => desk.close());
 /** Everything of partition 1 is committed, and then it meets a record that no attempt survives. */
 async function failOne(manager: DeadlyManager): Promise<PartitaError> {
   await topics.fill(10);
-  await until('what came before', () => topics.settled());
+  await until(() => topics.settled(), 'what came before');
   const failed = new Promise<PartitaError>((resolve) => {
     manager.once('partitionFailed', (event) => {
       assert.deepEqual([event.stream, event.partition], ['deadly', 1]);
@@ -68,7 +62,7 @@ test('an isolated partition is down alone: its calls are told why at once, the o
   assert.ok(performance.now() - startedAt < 5_000, 'they wait for nothing');
   await manager.ready();
   await topics.fill(10, 0, 2);
-  await until('the others', () => topics.settled([0, 2]));
+  await until(() => topics.settled([0, 2]), 'the others');
   assert.equal(await deadly.command('add', { key: keyOf(2, 3, 9), args: [5] }), 5);
   const { partitions } = await manager.stats();
   const states = partitions.map(({ partition, state, failure }) => [partition, state, failure !== undefined]);
@@ -101,7 +95,7 @@ test('reopening tries again: it fails again for the same cause, and serves once 
   await waiting;
   await manager.reopen('deadly', 1);
   await topics.fill(5);
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   assert.deepEqual(await topics.outputs(), topics.expected().outputs);
   assert.equal((await topics.deadLetters('graves')).length, 1);
   await assert.rejects(manager.reopen('deadly', 7), code('PARTITION_NOT_OWNED'));
@@ -114,13 +108,17 @@ test('a manager starts with the partitions that can be opened, and says which ca
   await writeFile(join(directory, '1'), 'a file where the database should be');
   const manager = await desk.start(deadlyStream('fail'));
   await manager.ready();
-  await until('the others', () => topics.settled([0, 2]));
-  await until('the failure', async () =>
-    (await manager.stats()).partitions.some(({ partition, state }) => partition === 1 && state === 'failed'),
+  await until(() => topics.settled([0, 2]), 'the others');
+  await until(
+    async () =>
+      (await manager.stats()).partitions.some(
+        ({ partition, state }) => partition === 1 && state === 'failed',
+      ),
+    'the failure',
   );
   await rm(join(directory, '1'));
   await manager.reopen('deadly', 1);
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   await topics.assertEqual(manager);
 });
 
@@ -138,8 +136,9 @@ test('a manager whose partition fails gives the others back, committed, and leav
   });
   await topics.fill(5, 0, 2);
   const { deadly } = leaver.streams;
-  await until('the records', async () =>
-    [...(await deadly.queryAll('all', {})).values()].some((state) => state.length > 3),
+  await until(
+    async () => [...(await deadly.queryAll('all', {})).values()].some((state) => state.length > 3),
+    'the records',
   );
   await topics.deed(1, 'throw');
   const { committed, error } = await left;
@@ -153,7 +152,7 @@ test('a manager whose partition fails gives the others back, committed, and leav
   const next = await desk.start(deadlyStream('skip'), { instanceId: 'b', advertise: 'b:1' });
   await next.ready();
   await topics.fill(5);
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   assert.equal(await next.streams.deadly.command('add', { key: keyOf(0, 3, 9), args: [0] }), 4);
   assert.deepEqual(await topics.outputs(), topics.expected().outputs);
   // The one that left still sends and locates.
@@ -202,7 +201,7 @@ test('an output whose limit is lowered costs one restart: the limit is read agai
   manager.on('restarting', ({ error }) => errors.push(error));
   await topics.fill(20);
   await desk.log.alterTopic('totals', { 'max.message.bytes': '200' });
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   assert.ok(errors.length >= 1 && errors.length <= 3, `${errors.length} restarts of three partitions`);
   for (const error of errors) assert.ok(isPartitaError(error, 'COMMIT_REJECTED'), String(error));
   await topics.assertEqual(manager);

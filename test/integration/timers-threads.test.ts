@@ -1,12 +1,10 @@
 /** Timers in the whole runtime, with worker threads that die: each fires once, as far as committed outputs go. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { embeddedLog, processorAt, StateManager, type EmbeddedLog } from '../../src/index.js';
 import type timers from '../fixtures/timers-processor.js';
 import type { TimedOrder } from '../fixtures/timers-processor.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 4;
 const KEYS = 200;
@@ -31,7 +29,7 @@ async function fired(log: EmbeddedLog): Promise<string[]> {
 
 for (const guarantee of ['exactly-once', 'at-least-once'] as const)
   test(`every timer fires while threads die and a process starts anew, ${guarantee}`, async () => {
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-timers-'));
+    const stateDir = temporaryDirectory('timers');
     await using log = await embeddedLog();
     await log.createTopic({ topic: 'orders', partitions: PARTITIONS });
     await log.createTopic({ topic: 'fired', partitions: PARTITIONS });
@@ -87,6 +85,5 @@ for (const guarantee of ['exactly-once', 'at-least-once'] as const)
       assert.deepEqual([...new Set(found)], expected);
     } finally {
       await manager.stop({ deadlineMs: 5_000 });
-      await rm(stateDir, { recursive: true, force: true });
     }
   });

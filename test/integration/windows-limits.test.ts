@@ -3,8 +3,6 @@
  * close at once while queries come, a crash in the midst of that, and a changelog that does not grow with what has closed.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { changelogTopic } from '../../src/core/names.js';
@@ -25,6 +23,7 @@ import { EventClock, RecordScope, StateStore, type StatePartition } from '../../
 import { StorePartition } from '../../src/storage/store-partition.js';
 import { TestDriver } from '../../src/testing/index.js';
 import { CountingPartition } from '../support/counting-partition.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -91,8 +90,7 @@ class Bench {
 test('a million open windows lie on disk, within the bound of the cache, and close in order', async (t) => {
   const WINDOWS = 1_000_000;
   const CACHE_BYTES = 32 * MEBIBYTE;
-  const directory = await mkdtemp(join(tmpdir(), 'partita-windows-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory('windows');
   const partition = await StorePartition.open({
     directory: join(directory, 'db'),
     engine: 'level',

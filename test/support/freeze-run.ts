@@ -4,8 +4,6 @@
  * what the managers serve in the end; when and how often such lives are run is `manager-freeze-moments.test.ts`.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -20,6 +18,7 @@ import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/
 import type totals from '../fixtures/totals-processor.js';
 import { expectOneWriter } from './one-writer.js';
 import { seededRandom, type SeededRandom } from './seeded-random.js';
+import { temporaryDirectory } from './temporary-directory.js';
 
 const PARTITIONS = 4;
 const KEYS = 24;
@@ -113,7 +112,7 @@ interface Started {
 
 /** Rejects with what went wrong; everything is closed in any case. */
 export async function freezeRun(seed: number, kind: 'memory' | 'directory'): Promise<FreezeReport> {
-  const directory = await mkdtemp(join(tmpdir(), 'partita-freeze-'));
+  const directory = temporaryDirectory('freeze');
   const freezer = new Freezer();
   const log = await embeddedLog({
     faults: freezer,
@@ -127,7 +126,6 @@ export async function freezeRun(seed: number, kind: 'memory' | 'directory'): Pro
     freezer.thawAll();
     await life.end();
     await log.close();
-    await rm(directory, { recursive: true, force: true });
   }
 }
 

@@ -3,7 +3,6 @@
  * that has the log alone: what tests of recovery do again and again.
  */
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   isPartitaError,
   processorAt,
@@ -16,6 +15,7 @@ import {
 import { silentLogger, type Logger } from '../../src/core/logger.js';
 import type ledger from '../fixtures/ledger-processor.js';
 import { ManagerDesk } from './manager-desk.js';
+import { until } from './waiting.js';
 
 export const ledgerStream = {
   ledger: processorAt<typeof ledger>(new URL('../fixtures/ledger-processor.js', import.meta.url)),
@@ -43,14 +43,6 @@ export const amount = (key: string, value: number) => {
   bytes.writeBigInt64BE(BigInt(value));
   return { key, value: bytes, timestamp: 1_000 };
 };
-
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, 'it did not come about within 20 s');
-    await sleep(10);
-  }
-}
 
 /** The manager fails, and the first cause of that has this code, and this in its message. */
 export async function refused(started: Promise<unknown>, code: ErrorCode, says = /./): Promise<void> {

@@ -3,9 +3,7 @@
  * it, and no directory may then be held any more.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import {
   embeddedLog,
   isPartitaError,
@@ -17,6 +15,7 @@ import {
   type Streams,
 } from '../../src/index.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
+import { temporaryDirectory } from './temporary-directory.js';
 
 /** For options that hold for every manager of the file. */
 type Defaults = Partial<Omit<ManagerOptions, 'streams'>>;
@@ -34,7 +33,7 @@ export class ManagerDesk {
   }
 
   static async open(defaults: Defaults = {}, logOptions: EmbeddedLogOptions = {}): Promise<ManagerDesk> {
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-managers-'));
+    const stateDir = temporaryDirectory('managers');
     return new ManagerDesk(await embeddedLog(logOptions), stateDir, defaults);
   }
 
