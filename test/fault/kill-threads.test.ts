@@ -19,12 +19,12 @@ import { readAll, settled, startJob, type Job } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const WORKERS = 2;
 const KEYS = 100;
 const COMMANDS_AT_ONCE = 6;
-const SETTLE_MS = 60_000;
 const DEATHS: readonly { readonly engine: EngineKind; readonly deaths: number }[] = [
   { engine: 'level', deaths: 70 },
   { engine: 'rocksdb', deaths: 30 },
@@ -57,7 +57,7 @@ for (const { engine, deaths } of DEATHS)
     await work.end();
 
     const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
-    const dumps = await settled(job, expected.processed, SETTLE_MS);
+    const dumps = await settled(job, expected.processed, PATIENCE_MS);
     assertTotals(dumps, expected);
     assert.equal(expected.processed, work.appended);
     const applied = work.assertCommands(dumps);
@@ -68,7 +68,7 @@ for (const { engine, deaths } of DEATHS)
     assert.deepEqual(heldDirectories(), []);
 
     const other = await start('other');
-    assert.deepEqual(sorted(await settled(other, expected.processed, SETTLE_MS)), sorted(dumps));
+    assert.deepEqual(sorted(await settled(other, expected.processed, PATIENCE_MS)), sorted(dumps));
     await other.stop();
     t.diagnostic(`${work.appended} records; commands: ${JSON.stringify(work.counts)}`);
     assert.ok(work.counts.acknowledged > deaths);
@@ -144,7 +144,7 @@ class Work {
   }
 
   async until(condition: () => boolean): Promise<void> {
-    const end = performance.now() + SETTLE_MS;
+    const end = performance.now() + PATIENCE_MS;
     while (!condition() && this.#failure === undefined) {
       assert.ok(performance.now() < end, 'no command was acknowledged any more');
       await sleep(2);
@@ -190,7 +190,7 @@ class Work {
     for (let i = 0; !this.#ended; i++) {
       const key = `${prefix}-${i}`;
       try {
-        await this.#job.streams.oracle.command('adjust', { key, args: [1], timeoutMs: SETTLE_MS });
+        await this.#job.streams.oracle.command('adjust', { key, args: [1], timeoutMs: PATIENCE_MS });
         this.#acknowledged.add(key);
         this.counts.acknowledged++;
       } catch (error) {

@@ -13,6 +13,7 @@ import { readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 
@@ -77,7 +78,7 @@ for (const seed of [1, 2, 3])
     }
     faults.on = false;
     const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
-    const dumps = await settled(job, expected.processed, 20_000);
+    const dumps = await settled(job, expected.processed, PATIENCE_MS);
     await job.stop();
     t.diagnostic(JSON.stringify(faults.counts));
     for (const [fault, count] of Object.entries(faults.counts))

@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,7 +42,7 @@ for (const engine of ['level', 'rocksdb'] as const) {
         const errors: unknown[] = [];
         manager.on('restarting', ({ error }) => errors.push(error));
         const model = new Map<string, number>();
-        await fill(desk.log, model, () => errors.length >= 2);
+        await fill(desk.log, model, () => errors.length >= 4);
         await until(() => errors.length >= 4, 'it is tried again while the disk is full');
         for (const error of errors) assert.ok(hasCause(error, 'DISK_FULL'), String(error));
         await rm(ballast);
@@ -143,7 +144,8 @@ async function fill(log: EmbeddedLog, model: Map<string, number>, full: () => bo
 async function produce(log: EmbeddedLog, model: Map<string, number>, from: number): Promise<void> {
   const records = Array.from({ length: BATCH }, (_, i) => ({
     key: `key-${String(from + i)}`,
-    value: Buffer.alloc(VALUE_BYTES, 'abcdefgh'),
+    // Nothing that a database could make smaller.
+    value: randomBytes(VALUE_BYTES),
   }));
   for (const { key } of records) model.set(key, (model.get(key) ?? 0) + 1);
   await log.produce('values', records);

@@ -31,7 +31,7 @@ async function flooded(t: TestContext, flood: Flood): Promise<Flooded> {
   const args = ['--expose-gc', JOB, flood, dir, String(FLOOD_MB), String(CACHE_MB)];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
-  const killed = setTimeout(() => child.kill('SIGKILL'), 100_000);
+  const killed = setTimeout(() => child.kill('SIGKILL'), 250_000);
   const printed = await text(child.stdout);
   assert.deepEqual(await exit, [0, null]);
   clearTimeout(killed);

@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { changelogTopic } from '../../src/core/names.js';
 import type { CommitRequest } from '../../src/core/log-types.js';
 import { embeddedLog } from '../../src/log/embedded/embedded-log.js';
@@ -13,9 +12,9 @@ import { StateManager } from '../../src/manager/state-manager.js';
 import { processorAt } from '../../src/processor/processor-at.js';
 import type life from '../fixtures/life-of-a-record.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { until } from '../support/waiting.js';
 
 const GROUP = 'life';
-const WAIT_MS_MAX = 20_000;
 
 interface Trace {
   readonly steps: string[];
@@ -119,8 +118,7 @@ test('a record is fenced for, fetched and handed over as bytes, committed in one
 
     const before = trace.commits.length;
     await manager.streams.life.send('payments', { key: 'alice', value: { amount: 5 } });
-    const deadline = Date.now() + WAIT_MS_MAX;
-    while (trace.commits.length === before && Date.now() < deadline) await sleep(5);
+    await until(() => trace.commits.length > before, 'the commit');
 
     // 1 to 3: one chunk of bytes, which this thread no longer has once it has been routed.
     const [chunk] = trace.chunks;

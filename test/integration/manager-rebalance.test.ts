@@ -16,6 +16,7 @@ import { seededRandom } from '../support/seeded-random.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 import { WatchedLog } from '../support/watched-log.js';
 import type totals from '../fixtures/totals-processor.js';
+import { PATIENCE_MS, until } from '../support/waiting.js';
 
 const PARTITIONS = 6;
 const KEYS = 40;
@@ -118,8 +119,7 @@ test('a member that is taken for dead gives its partitions up without writing, a
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     frozen = false;
-    while (lost === 0 && performance.now() < thawAt + 5_000)
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => lost > 0, 'the news that it was taken for dead');
     await produce(log, expected, randomOf(3));
     assert.deepEqual(sorted(await eventually([first], expected)), sorted(expected));
     assert.equal(lost, 1);
@@ -228,7 +228,7 @@ test('a partition that was given up because the group was silent for a session i
 });
 
 async function inStates(manager: Manager, state: string): Promise<void> {
-  const until = performance.now() + 20_000;
+  const until = performance.now() + PATIENCE_MS;
   for (;;) {
     const { partitions } = await manager.stats();
     if (partitions.length === PARTITIONS && partitions.every((each) => each.state === state)) return;
@@ -265,7 +265,7 @@ async function eventually(
   managers: readonly Manager[],
   expected: Map<string, number>,
 ): Promise<Map<string, number>> {
-  const until = performance.now() + 8_000;
+  const until = performance.now() + PATIENCE_MS;
   for (;;) {
     const found = new Map<string, number>();
     for (const manager of managers) {

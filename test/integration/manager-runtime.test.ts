@@ -13,6 +13,7 @@ import {
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type totals from '../fixtures/totals-processor.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const url = new URL('../fixtures/totals-processor.js', import.meta.url);
@@ -79,7 +80,7 @@ async function sums(manager: Manager): Promise<Map<string, number>> {
 
 /** Until the sums are as expected; the last answer if they never are. */
 async function eventually(manager: Manager, expected: Map<string, number>): Promise<void> {
-  const until = performance.now() + 8_000;
+  const until = performance.now() + PATIENCE_MS;
   let found = await sums(manager);
   while (performance.now() < until && !same(found, expected)) {
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -195,7 +196,7 @@ test('two managers share the partitions, and each says who owns a key', async ()
   const first = await start({ advertise: 'first', instanceId: 'one' });
   const second = await start({ advertise: 'second', instanceId: 'two' });
   await Promise.all([first.ready(), second.ready()]);
-  const until = performance.now() + 8_000;
+  const until = performance.now() + PATIENCE_MS;
   let merged = new Map<string, number>();
   while (performance.now() < until && !same(merged, expected)) {
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -9,6 +9,7 @@ import { isPartitaError, type ManagerOptions, type StateManager } from '../../sr
 import { code, ManagerDesk } from '../support/manager-desk.js';
 import { MovingLoad, PARTITIONS, streams } from '../support/moving-load.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { PATIENCE_MS, until } from '../support/waiting.js';
 
 type Manager = StateManager<typeof streams>;
 
@@ -58,11 +59,7 @@ function flow(manager: Manager): { stop(): Promise<void> } {
 }
 
 async function done(manager: Manager): Promise<void> {
-  const until = performance.now() + 30_000;
-  while (!(await load.isDone(manager))) {
-    assert.ok(performance.now() < until, 'not everything was processed within 30 s');
-    await sleep(20);
-  }
+  await until(() => load.isDone(manager), 'everything processed');
   await manager.checkpoint();
 }
 
@@ -245,9 +242,9 @@ test('with rebalance auto an actor leaves a thread that is hot for one that is i
     assert.deepEqual([from, to], [0, 1]);
     balanced.push(to);
   });
-  const until = performance.now() + 40_000;
+  const end = performance.now() + PATIENCE_MS;
   for (let n = 1; balanced.length === 0; n++) {
-    assert.ok(performance.now() < until, 'nobody moved within 40 s');
+    assert.ok(performance.now() < end, 'nobody moved');
     const value = JSON.stringify({ n, amount: 1, burnMs: 2 });
     await desk.log.produce(
       'steps',

@@ -14,6 +14,7 @@ import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
 import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const ENGINES: readonly EngineKind[] = ['memory', 'level', 'rocksdb'];
 const POLICIES: readonly Policy[] = ['fail', 'skip', 'dead-letter', 'decide'];
@@ -116,7 +117,7 @@ test('a record that always throws stops the job under `fail`; with another polic
   for (const [partition, list] of before.entries())
     assert.deepEqual(list, expected.outputs[partition]!.slice(0, list.length));
   const skipping = await startJob({ ...job, policy: 'skip' });
-  assertTotals(await settled(skipping, expected.processed, 10_000), expected);
+  assertTotals(await settled(skipping, expected.processed, PATIENCE_MS), expected);
   await skipping.stop();
   assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
   await log.close();

@@ -13,7 +13,7 @@ import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const require = createRequire(import.meta.url);
-const RUN_MS_MAX = 60_000;
+const RUN_MS_MAX = 200_000;
 
 describe('the packed package in an empty project', () => {
   const project = temporaryDirectory('pack');

@@ -8,8 +8,7 @@ import { StateManager } from '../../src/manager/state-manager.js';
 import { processorAt } from '../../src/processor/processor-at.js';
 import type life from '../fixtures/life-of-a-record.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
-
-const WAIT_MS_MAX = 20_000;
+import { PATIENCE_MS } from '../support/waiting.js';
 
 test('partitions added to an input stop a stream with state before any of their records is processed', async () => {
   const stateDir = temporaryDirectory('partitions');
@@ -37,7 +36,7 @@ test('partitions added to an input stop a stream with state before any of their 
     });
     await log.addPartitions('payments', 2);
     await log.produce('payments', [{ key: 'alice', value: '{"amount":5}', partition: 1 }]);
-    const error = await Promise.race([failed, sleep(WAIT_MS_MAX, 'nothing was noticed', { ref: false })]);
+    const error = await Promise.race([failed, sleep(PATIENCE_MS, 'nothing was noticed', { ref: false })]);
     assert.ok(isPartitaError(error, 'PARTITIONS_CHANGED'), String(error));
     for await (const record of log.read('balances'))
       assert.fail(`partition ${record.partition} was processed`);

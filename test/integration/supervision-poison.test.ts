@@ -71,7 +71,7 @@ test('four partitions, each with a record that kills in another way, on two thre
   const manager = await desk.start(deadlyStream('dead-letter'));
   let failed: unknown;
   manager.on('failed', ({ error }) => (failed = error));
-  await until(async () => failed !== undefined || (await topics.settled()), 'every partition', 60_000);
+  await until(async () => failed !== undefined || (await topics.settled()), 'every partition');
   assert.equal(failed, undefined, codesOf(failed).join(' '));
   await topics.assertEqual(manager);
   assert.deepEqual(

@@ -50,7 +50,6 @@ test('an isolated partition is down alone: its calls are told why at once, the o
   const error = await failOne(manager);
   assert.deepEqual(codesOf(error), ['ACTOR_FAILED', 'HANDLER_FAILED', 'Error']);
   const { deadly } = manager.streams;
-  const startedAt = performance.now();
   for (const call of [
     deadly.query('all', { partition: 1 }),
     deadly.command('add', { key: keyOf(1, 3), args: [1] }),
@@ -59,7 +58,6 @@ test('an isolated partition is down alone: its calls are told why at once, the o
       assert.deepEqual(codesOf(refusal), ['ACTOR_FAILED', 'HANDLER_FAILED', 'Error']);
       return true;
     });
-  assert.ok(performance.now() - startedAt < 5_000, 'they wait for nothing');
   await manager.ready();
   await topics.fill(10, 0, 2);
   await until(() => topics.settled([0, 2]), 'the others');

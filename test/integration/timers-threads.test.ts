@@ -5,11 +5,11 @@ import { embeddedLog, processorAt, StateManager, type EmbeddedLog } from '../../
 import type timers from '../fixtures/timers-processor.js';
 import type { TimedOrder } from '../fixtures/timers-processor.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const KEYS = 200;
 const OVER_MS = 1_500;
-const SETTLE_MS = 15_000;
 const url = new URL('../fixtures/timers-processor.js', import.meta.url);
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -66,7 +66,7 @@ for (const guarantee of ['exactly-once', 'at-least-once'] as const)
       );
       await log.produce('orders', last);
       const expected = keys.flatMap((key) => [`${key} event`, `${key} wall`]).sort();
-      const until = performance.now() + SETTLE_MS;
+      const until = performance.now() + PATIENCE_MS;
       let found = await fired(log);
       while (new Set(found).size < expected.length && performance.now() < until) {
         await sleep(50);

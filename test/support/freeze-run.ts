@@ -19,6 +19,7 @@ import type totals from '../fixtures/totals-processor.js';
 import { expectOneWriter } from './one-writer.js';
 import { seededRandom, type SeededRandom } from './seeded-random.js';
 import { temporaryDirectory } from './temporary-directory.js';
+import { PATIENCE_MS } from './waiting.js';
 
 const PARTITIONS = 4;
 const KEYS = 24;
@@ -26,8 +27,6 @@ const STEPS = 10;
 const COMMANDS_PER_STEP = 6;
 const MANAGERS_MAX = 3;
 const SESSION_MS = 400;
-/** Generous: the machine may be slow, but nothing may be unserved for good. */
-const SETTLED_WITHIN_MS = 40_000;
 const CALL_TIMEOUT_MS = 10_000;
 
 const streams = {
@@ -289,7 +288,7 @@ class FreezeLife {
 
   /** Every partition is served by one manager, and together they hold what a plain loop holds. */
   async #untilServed(): Promise<void> {
-    const until = performance.now() + SETTLED_WITHIN_MS;
+    const until = performance.now() + PATIENCE_MS;
     for (;;) {
       const problem = await this.#problem();
       if (problem === undefined) return;

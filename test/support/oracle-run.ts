@@ -15,9 +15,9 @@ import {
   type Policy,
 } from './oracle-model.js';
 import type { SeededRandom } from './seeded-random.js';
+import { PATIENCE_MS } from './waiting.js';
 
 export const PARTITIONS = 4;
-const SETTLE_MS = 20_000;
 
 export interface World {
   readonly log: OracleLog;
@@ -77,7 +77,7 @@ export async function runOracle(random: SeededRandom, options: RunOptions, world
   }
   await stopPeer();
   const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
-  const dumps = await world.drive(settled(job, expected.processed, SETTLE_MS, (ms) => world.pause(ms)));
+  const dumps = await world.drive(settled(job, expected.processed, PATIENCE_MS, (ms) => world.pause(ms)));
   await world.drive(job.stop());
   assertTotals(dumps, expected);
   assert.deepEqual(

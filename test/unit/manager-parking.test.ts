@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { ManualClock } from '../../src/core/clock.js';
 import { isNext, Parking } from '../../src/manager/parking.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const before = { memberId: 'a', generation: 7 };
 
@@ -48,7 +49,7 @@ test('a note beside the directory ends a parking within a quarter of a second, a
   const look = async (): Promise<void> => {
     clock.advance(250);
     // It has looked when the next look is set, or there is none.
-    const until = performance.now() + 5_000;
+    const until = performance.now() + PATIENCE_MS;
     while (clock.pendingTimers === 1 && performance.now() < until)
       await new Promise((resolve) => setTimeout(resolve, 2));
   };
