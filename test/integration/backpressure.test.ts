@@ -83,8 +83,9 @@ test('a flood of sends to a log that does not answer is told that it is full', a
   const streams = {
     totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
   };
+  const stateDir = temporaryDirectory('sends');
   const manager = await StateManager.startIn(
-    { group: 'g', streams, log, stateDir: '/nowhere/sends', mailbox: { callsMax: 10, waitMs: 50 } },
+    { group: 'g', streams, log, stateDir, mailbox: { callsMax: 10, waitMs: 50 } },
     new LocalThreads().environment,
   );
   const send = () => manager.streams.totals.send('amounts', { key: 'a', value: 1 }, { timeoutMs: 5_000 });

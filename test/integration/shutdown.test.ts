@@ -12,6 +12,7 @@ import type { ManagerOptions } from '../../src/manager/options.js';
 import { DeadlyTopics, deadlyStream, keyOf, type DeadlyManager } from '../support/deadly-run.js';
 import { OneThread } from '../support/one-thread.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 3;
 /** Past its deadline a stop gives what is left two steps of a second to release itself, and a moment for the rest. */
@@ -61,16 +62,13 @@ class Gate {
   }
 }
 
-let worlds = 0;
-
 /** A log, its topics, and the managers that a test starts on it. */
 class World {
   readonly gate = new Gate();
   readonly threads: OneThread;
   readonly log: EmbeddedLog;
   readonly topics: DeadlyTopics;
-  /** Nothing is written there; that it is held is known by its name. */
-  readonly stateDir = `/nowhere/${++worlds}`;
+  readonly stateDir = temporaryDirectory('shutdown');
   readonly #managers: DeadlyManager[] = [];
   readonly #starting: Promise<unknown>[] = [];
   readonly #atStop: (() => Promise<void>)[] = [];
