@@ -268,6 +268,27 @@ test('chunks of an earlier epoch, and of partitions without an actor, are droppe
   assert.equal(actor.chunks.length, 1);
 });
 
+test('an actor of one input hears once that it is at its end, one of several whenever it is', () => {
+  const router = new PartitionRouter({ bytesMax: 100, bytesTotalMax: 1_000 });
+  const route = (actor: HeldActor, ...topics: readonly string[]) => ({
+    api: actor.api,
+    partition: 2,
+    epoch: 7,
+    inputs: topics.map((topic) => ({ topic, epoch: 3 })),
+    onError: unexpected,
+  });
+  const single = new HeldActor();
+  router.attach(route(single, 't'));
+  assert.deepEqual([router.deliver(fetched(3, 0)), router.deliver(fetched(3, 0))], [true, false]);
+  // Whoever comes after it has heard nothing yet.
+  router.attach(route(single, 't'));
+  assert.deepEqual([router.deliver(fetched(3, 10)), router.deliver(fetched(3, 0))], [true, false]);
+  assert.equal(single.chunks.length, 2);
+  const merging = new HeldActor();
+  router.attach(route(merging, 't', 'other'));
+  assert.deepEqual([router.deliver(fetched(3, 0)), router.deliver(fetched(3, 0))], [true, true]);
+});
+
 test('many partitions share one bound, and get their share back when others go', () => {
   const log: string[] = [];
   const router = new PartitionRouter({ bytesMax: 100, bytesTotalMax: 120 });
