@@ -75,11 +75,13 @@ export class ReadonlyWindowedView {
     try {
       for await (const [keyText, row] of moment.rows()) {
         const key = store.keys.fromKeyText(keyText);
-        for (const state of openOf(store, row, await moment.statesOf(keyText, row), watermark)) {
+        const all = moment.statesOf(keyText, row);
+        for (const state of openOf(store, row, all instanceof Promise ? await all : all, watermark)) {
           const startMs = store.startOf(state);
           if (startMs < fromMs || startMs >= toMs) continue;
           if (left-- <= 0) return;
-          const blocks = await moment.blocksOf(keyText, state);
+          const asked = moment.blocksOf(keyText, state);
+          const blocks = asked instanceof Promise ? await asked : asked;
           yield store.resultOf(key, state, false, (id) => blocks.get(id)!);
         }
       }

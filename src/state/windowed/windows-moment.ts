@@ -7,9 +7,11 @@ import type { ReadLevel } from '../key-value-store.js';
 import type { RecordScope } from '../record-scope.js';
 import type { StoreScan } from '../store-scan.js';
 import { blocksOf, type WindowFamilies } from './key-windows.js';
-import type { KeyRow, WindowState } from './window-state.js';
+import type { KeyRow, Slot, WindowState } from './window-state.js';
 
-type Block = readonly unknown[];
+type Blocks = ReadonlyMap<number, readonly unknown[]>;
+
+const NO_BLOCKS: Blocks = new Map();
 
 export class WindowsMoment {
   readonly #families: WindowFamilies;
@@ -29,19 +31,19 @@ export class WindowsMoment {
     return this.#rows as AsyncIterable<readonly [string, KeyRow]>;
   }
 
-  async statesOf(keyText: string, { slots }: KeyRow): Promise<readonly WindowState[]> {
-    const apart = await this.#byId(
-      this.#windows,
-      keyText,
-      slots.filter((slot) => typeof slot === 'number'),
-    );
-    return slots.map((slot) => (typeof slot === 'number' ? (apart.get(slot) as WindowState) : slot));
+  /** At once for most keys, whose windows stand in their row. */
+  statesOf(
+    keyText: string,
+    { split, slots }: KeyRow,
+  ): readonly WindowState[] | Promise<readonly WindowState[]> {
+    return split ? this.#apart(keyText, slots) : (slots as readonly WindowState[]);
   }
 
-  async blocksOf(keyText: string, state: WindowState): Promise<ReadonlyMap<number, Block>> {
-    if (this.#blocks === undefined) return new Map();
+  /** At once for windows that have none. */
+  blocksOf(keyText: string, state: WindowState): Blocks | Promise<Blocks> {
+    if (this.#blocks === undefined) return NO_BLOCKS;
     const ids = blocksOf(this.#families, state);
-    return (await this.#byId(this.#blocks, keyText, ids)) as ReadonlyMap<number, Block>;
+    return ids.length === 0 ? NO_BLOCKS : (this.#byId(this.#blocks, keyText, ids) as Promise<Blocks>);
   }
 
   /** Idempotent. */
@@ -51,6 +53,15 @@ export class WindowsMoment {
     await this.#blocks?.return();
   }
 
+  async #apart(keyText: string, slots: readonly Slot[]): Promise<readonly WindowState[]> {
+    const apart = await this.#byId(
+      this.#windows,
+      keyText,
+      slots.filter((slot) => typeof slot === 'number'),
+    );
+    return slots.map((slot) => (typeof slot === 'number' ? (apart.get(slot) as WindowState) : slot));
+  }
+
   /** What a key has under these ids. */
   async #byId(
     scan: StoreScan,
@@ -58,7 +69,6 @@ export class WindowsMoment {
     ids: readonly number[],
   ): Promise<ReadonlyMap<number, unknown>> {
     const found = new Map<number, unknown>();
-    if (ids.length === 0) return found;
     const wanted = new Set(ids);
     const from = keyText + timeText(ids.reduce((a, b) => Math.min(a, b)));
     const to = keyText + timeText(ids.reduce((a, b) => Math.max(a, b)) + 1);
