@@ -10,6 +10,7 @@ import { defineProcessor, hopping, int64, json, string, topic, tumbling, windowe
 import { TestDriver } from '../../src/testing/index.js';
 import { CountingPartition } from '../support/counting-partition.js';
 import { DrivenWindows } from '../support/driven-windows.js';
+import { turns } from '../support/waiting.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -79,7 +80,7 @@ test('while a hundred thousand windows close, queries are answered and see them 
     const askedAt = performance.now();
     seen.add(await driver.query('open', { key: 'visitor-99999' }));
     if (!hasEnded()) waits.push(performance.now() - askedAt);
-    await new Promise((resolve) => setImmediate(resolve));
+    await turns();
   }
   await closing;
   const took = performance.now() - startedAt;
@@ -110,8 +111,7 @@ test('a crash amid the closings of many windows loses none and repeats none', as
   for (let crashes = 0; crashes < 3; crashes++) {
     const drained = driver.drain().catch(() => undefined);
     const before = await closedSoFar();
-    for (let turn = 0; turn < 200 && (await closedSoFar()) < before + 2_000; turn++)
-      await new Promise((resolve) => setImmediate(resolve));
+    for (let turn = 0; turn < 200 && (await closedSoFar()) < before + 2_000; turn++) await turns();
     await driver.crash();
     await drained;
     await driver.restart({ wipe: crashes === 1 });
