@@ -15,8 +15,15 @@ import { importProcessor } from '../../src/processor/import-processor.js';
 import { preloadEngine } from '../../src/threads/preload-engine.js';
 import { ThreadPool } from '../../src/threads/thread-pool.js';
 import type { Dump } from '../fixtures/oracle.js';
-import { readAll, settled, startJob, type Job } from '../support/oracle-job.js';
-import { assertTotals, byPartition, expectedOf } from '../support/oracle-model.js';
+import { adjustedKeys, createTopics, readAll, settled, startJob, type Job } from '../support/oracle-job.js';
+import {
+  appliedOnce,
+  assertNoneLost,
+  assertTotals,
+  byPartition,
+  expectedOf,
+  rowsOf,
+} from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 import { PATIENCE_MS } from '../support/waiting.js';
@@ -37,8 +44,7 @@ for (const { engine, deaths } of DEATHS)
     const random = seededRandom(seed);
     const dir = temporaryDirectory('threads');
     const log = await embeddedLog({ dir: join(dir, 'log') });
-    for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-      await log.createTopic({ topic, partitions: PARTITIONS });
+    await createTopics(log, PARTITIONS);
     const threads: { pool?: ThreadPool } = {};
     const start = (of: string): Promise<Job> =>
       startJob({ ...options, stateDir: join(dir, of) }, kept(threads));
@@ -62,13 +68,12 @@ for (const { engine, deaths } of DEATHS)
     assert.equal(expected.processed, work.appended);
     const applied = work.assertCommands(dumps);
     assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
-    const adjusted = (await readAll(log, 'adjusted')).map(({ key }) => Buffer.from(key!).toString());
-    assert.deepEqual(adjusted.sort(), applied);
+    assert.deepEqual(await adjustedKeys(log), applied);
     await job.stop();
     assert.deepEqual(heldDirectories(), []);
 
     const other = await start('other');
-    assert.deepEqual(sorted(await settled(other, expected.processed, PATIENCE_MS)), sorted(dumps));
+    assert.deepEqual(rowsOf(await settled(other, expected.processed, PATIENCE_MS)), rowsOf(dumps));
     await other.stop();
     t.diagnostic(`${work.appended} records; commands: ${JSON.stringify(work.counts)}`);
     assert.ok(work.counts.acknowledged > deaths);
@@ -159,16 +164,9 @@ class Work {
 
   /** The keys of those that were applied, each once. */
   assertCommands(dumps: readonly Dump[]): string[] {
-    const adjustments = dumps.flatMap((dump) => dump.adjustments);
-    assert.deepEqual(
-      adjustments.filter(([, times]) => times !== 1),
-      [],
-      'commands that were applied more than once',
-    );
-    const applied = new Set(adjustments.map(([key]) => key));
-    const without = (keys: Iterable<string>) => [...keys].filter((key) => !applied.has(key));
-    assert.deepEqual(without(this.#acknowledged), [], 'acknowledged commands that were lost');
-    assert.equal(without(this.#notApplied).length, this.#notApplied.size, 'a rejected one was applied');
+    const applied = appliedOnce(dumps);
+    assertNoneLost(this.#acknowledged, applied);
+    for (const key of this.#notApplied) assert.ok(!applied.has(key), `${key} was rejected and applied`);
     for (const key of applied) assert.ok(this.#acknowledged.has(key) || this.#unknown.has(key), key);
     return [...applied].sort();
   }
@@ -201,10 +199,4 @@ class Work {
       }
     }
   }
-}
-
-function sorted(dumps: readonly Dump[]): string[] {
-  return dumps
-    .flatMap(({ totals, adjustments }) => [...totals, ...adjustments].map((entry) => JSON.stringify(entry)))
-    .sort();
 }

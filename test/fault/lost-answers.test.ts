@@ -9,7 +9,7 @@ import { embeddedLog } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { TestDriver } from '../../src/testing/index.js';
 import oracle from '../fixtures/oracle-fail.js';
-import { readAll, settled, startJob } from '../support/oracle-job.js';
+import { createTopics, readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
@@ -59,8 +59,7 @@ for (const seed of [1, 2, 3])
     const random = seededRandom(seed);
     const faults = new CommitFaults(random, 0.15, () => sleep(random.between(1, 150)));
     const log = await embeddedLog({ faults });
-    for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-      await log.createTopic({ topic, partitions: PARTITIONS });
+    await createTopics(log, PARTITIONS);
     const stateDir = temporaryDirectory('lost');
     const job = await startJob({
       log,

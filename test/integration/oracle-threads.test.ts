@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, isPartitaError, type EngineKind } from '../../src/index.js';
-import { readAll, settled, startJob } from '../support/oracle-job.js';
+import { createTopics, readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents, type Policy } from '../support/oracle-model.js';
 import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
 import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
@@ -88,8 +88,7 @@ test('a record that always throws stops the job under `fail`; with another polic
   const random = seededRandom(7);
   const stateDir = temporaryDirectory('oracle');
   const log = await embeddedLog();
-  for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-    await log.createTopic({ topic, partitions: PARTITIONS });
+  await createTopics(log, PARTITIONS);
   const job = {
     log,
     stateDir,

@@ -14,8 +14,9 @@ import {
   type EmbeddedLog,
   type LogFactory,
 } from '../../src/index.js';
-import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
+import type { LogOperation } from '../../src/log/embedded/log-faults.js';
 import type totals from '../fixtures/totals-processor.js';
+import { FREEZE_KINDS, Freezer } from './freezer.js';
 import { expectOneWriter } from './one-writer.js';
 import { seededRandom, type SeededRandom } from './seeded-random.js';
 import { temporaryDirectory } from './temporary-directory.js';
@@ -34,67 +35,8 @@ const streams = {
 };
 type Manager = StateManager<typeof streams>;
 
-/** What a frozen member does not get through: everything, its heartbeats alone, or the answers alone. */
-const KINDS = ['everything', 'heartbeats', 'answers'] as const;
-type Kind = (typeof KINDS)[number];
-
 /** In the middle of what a freeze may begin; `undefined`: wherever the member is. */
 const MOMENTS = [undefined, 'commit', 'init', 'read', 'committed', 'assign', 'owns', 'heartbeat'] as const;
-
-interface Frost {
-  readonly kind: Kind;
-  /** Closed from the next such operation on. */
-  readonly at: LogOperation | undefined;
-  closed: boolean;
-  readonly thawed: Promise<void>;
-  readonly thaw: () => void;
-}
-
-/** Holds back what frozen members say and hear. */
-export class Freezer implements LogFaults {
-  readonly #frosts = new Map<string, Frost>();
-  /** Calls that were held, by operation. */
-  readonly held = new Map<LogOperation, number>();
-
-  isFrozen(clientId: string): boolean {
-    return this.#frosts.has(clientId);
-  }
-
-  freeze(clientId: string, kind: Kind, at: LogOperation | undefined): void {
-    let thaw = (): void => undefined;
-    const thawed = new Promise<void>((resolve) => (thaw = resolve));
-    this.#frosts.set(clientId, { kind, at, closed: at === undefined, thawed, thaw });
-  }
-
-  thaw(clientId: string): void {
-    this.#frosts.get(clientId)?.thaw();
-    this.#frosts.delete(clientId);
-  }
-
-  thawAll(): void {
-    for (const clientId of [...this.#frosts.keys()]) this.thaw(clientId);
-  }
-
-  before(operation: LogOperation, { clientId }: FaultInfo): unknown {
-    const frost = this.#frosts.get(clientId);
-    if (frost === undefined || frost.kind === 'answers') return undefined;
-    return this.#hold(frost, operation);
-  }
-
-  after(operation: LogOperation, { clientId }: FaultInfo): unknown {
-    const frost = this.#frosts.get(clientId);
-    if (frost === undefined) return undefined;
-    // One that freezes in the middle of an operation hears no answer to it.
-    if (frost.at === operation) frost.closed = true;
-    return this.#hold(frost, operation);
-  }
-
-  #hold(frost: Frost, operation: LogOperation): Promise<void> | undefined {
-    if (!frost.closed || (frost.kind === 'heartbeats' && operation !== 'heartbeat')) return undefined;
-    this.held.set(operation, (this.held.get(operation) ?? 0) + 1);
-    return frost.thawed;
-  }
-}
 
 /** What happened in a life, for the report. */
 export interface FreezeReport {
@@ -242,7 +184,7 @@ class FreezeLife {
     const { clientId } = this.#random.pick(this.#running);
     if (this.#freezer.isFrozen(clientId)) return undefined;
     const at = this.#random.pick(MOMENTS);
-    this.#freezer.freeze(clientId, this.#random.pick(KINDS), at);
+    this.#freezer.freeze(clientId, this.#random.pick(FREEZE_KINDS), at);
     this.#freezes++;
     // Mostly past the session, sometimes just about.
     const forMs = SESSION_MS * (0.75 + 2 * this.#random.next());

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { isPartitaError, type ErrorCode } from '../../src/index.js';
-import { readAll, settled, type Job, type OracleLog } from './oracle-job.js';
+import { createTopics, readAll, settled, type Job, type OracleLog } from './oracle-job.js';
 import {
   assertSuperset,
   assertTotals,
@@ -48,8 +48,7 @@ export interface RunOptions {
 export async function runOracle(random: SeededRandom, options: RunOptions, world: World): Promise<void> {
   const { policy, guarantee, keys, steps } = options;
   const { log } = world;
-  for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-    await log.createTopic({ topic, partitions: PARTITIONS });
+  await createTopics(log, PARTITIONS);
   const adjusted = new Map<string, number>();
   let job = await world.drive(world.start());
   let peer: Job | undefined;
