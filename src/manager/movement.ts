@@ -57,6 +57,7 @@ export class Movement {
   readonly #options: MovementOptions;
   /** The last move of each partition; it never rejects. */
   readonly #moves = new Map<PartitionKeeper, Promise<unknown>>();
+  readonly #stopping = new AbortController();
   #scaling: Promise<unknown> = Promise.resolve();
   /** The scaling that waits for the one under way, and what it is to come to. */
   #waiting: Promise<void> | undefined;
@@ -102,6 +103,11 @@ export class Movement {
     this.#wanted = workers;
     this.#waiting ??= this.#afterThis();
     await this.#waiting;
+  }
+
+  /** Nothing waits any more. The manager is not usable by then; who asked for something is told so. */
+  stop(): void {
+    this.#stopping.abort();
   }
 
   /** One scaling, when the one under way has ended. */
@@ -162,7 +168,9 @@ export class Movement {
       await this.#spread(placeTable.size);
       if (placeTable.displaced === 0) return;
       // A rebalance came in between, or what is closing anyhow has not closed yet.
-      await clock.sleep(LOOK_EVERY_MS);
+      await clock.sleep(LOOK_EVERY_MS, this.#stopping.signal).catch(() => {
+        this.#options.expectUsable();
+      });
       this.#options.expectUsable();
     }
     logger.warn(

@@ -519,6 +519,7 @@ export class StateManager<R extends Streams = Streams>
     const { assignment, environment, emitter, options } = this.#parts;
     this.#life.move('stopping');
     this.#autoBalance.stop();
+    this.#movement.stop();
     this.#changed();
     const deadline = Deadline.after(environment.clock, deadlineMs);
     const givingUp = environment.clock.setTimer(deadlineMs * STOP_SHARES.answered, () => {

@@ -17,6 +17,7 @@ export class Disks {
   readonly #scheduler: Scheduler;
   readonly #databases = new Map<string, MemoryEngine>();
   readonly #open = new Map<string, Handle>();
+  #fullUntil = 0;
 
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler;
@@ -24,6 +25,15 @@ export class Disks {
 
   get open(): readonly string[] {
     return [...this.#open.keys()];
+  }
+
+  /** No write finds room for so long. */
+  fill(ms: number): void {
+    this.#fullUntil = this.#scheduler.clock.monotonic() + ms;
+  }
+
+  empty(): void {
+    this.#fullUntil = 0;
   }
 
   /** The engines as a thread has them. */
@@ -36,9 +46,10 @@ export class Disks {
         this.#refuse(directory);
         const database = this.#databases.get(directory) ?? new MemoryEngine();
         this.#databases.set(directory, database);
-        const handle = new Handle(database, directory, owner, this.#scheduler, () =>
-          this.#open.delete(directory),
-        );
+        const handle = new Handle(database, directory, owner, this.#scheduler, {
+          isFull: () => this.#scheduler.clock.monotonic() < this.#fullUntil,
+          onClose: () => this.#open.delete(directory),
+        });
         this.#open.set(directory, handle);
         return handle;
       },
@@ -77,28 +88,27 @@ function onDisk(path: string): string {
   return path.replace(/@[^/]*/, '');
 }
 
+interface DiskView {
+  readonly isFull: () => boolean;
+  readonly onClose: () => void;
+}
+
 class Handle implements StorageEngine {
   readonly kind = 'memory';
   readonly owner: Owner;
   readonly #database: MemoryEngine;
   readonly #directory: string;
   readonly #scheduler: Scheduler;
-  readonly #onClose: () => void;
+  readonly #disk: DiskView;
   #closed = false;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(
-    database: MemoryEngine,
-    directory: string,
-    owner: Owner,
-    scheduler: Scheduler,
-    onClose: () => void,
-  ) {
+  constructor(database: MemoryEngine, directory: string, owner: Owner, scheduler: Scheduler, disk: DiskView) {
     this.#database = database;
     this.#directory = directory;
     this.owner = owner;
     this.#scheduler = scheduler;
-    this.#onClose = onClose;
+    this.#disk = disk;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -123,7 +133,7 @@ class Handle implements StorageEngine {
     await this.#writing;
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.owner.dead) this.#onClose();
+    if (!this.owner.dead) this.#disk.onClose();
   }
 
   async #write(batch: readonly EngineWrite[]): Promise<void> {
@@ -132,6 +142,8 @@ class Handle implements StorageEngine {
     const what = `${this.owner.name} writes ${batch.length} rows`;
     if ((await this.#scheduler.hold(line, what, this.owner, ['arrives', 'lost'])) === 'lost')
       throw new PartitaError('ENGINE_FAILED', `A write to ${this.#directory} failed.`);
+    if (this.#disk.isFull())
+      throw new PartitaError('DISK_FULL', `There is no room for a write to ${this.#directory}.`);
     await this.#opened().write(batch);
     await this.#scheduler.hold(line, `${what}: done`, this.owner);
   }

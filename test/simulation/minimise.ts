@@ -14,7 +14,7 @@ export async function minimise(broken: SimulationResult): Promise<{
   const attempt = async (steps: number, left: readonly number[]): Promise<boolean> => {
     if (runs++ >= RUNS_MAX) return false;
     const smaller = await simulate({ seed: broken.seed, steps, without: new Set(left) });
-    if (smaller.failure === undefined) return false;
+    if (smaller.failure === undefined || kindOf(smaller.failure) !== kindOf(broken.failure!)) return false;
     result = smaller;
     without = left;
     return true;
@@ -24,4 +24,12 @@ export async function minimise(broken: SimulationResult): Promise<{
   for (const step of [...new Set(broken.faultySteps)].reverse())
     if (step < result.steps) await attempt(result.steps, [...without, step]);
   return { result, without };
+}
+
+/** What is broken, whichever partition, member or number it is. */
+function kindOf(failure: string): string {
+  return failure
+    .split('\n')[0]!
+    .replace(/\{[^}]*\}|\[[^\]]*\]|\d+/g, '#')
+    .slice(0, 60);
 }

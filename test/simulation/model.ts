@@ -132,6 +132,12 @@ export class PartitionModel {
     readonly totals: string;
     readonly state: string;
   }[] = [];
+  readonly #taken: { readonly key: string; readonly event: SimulatedEvent; readonly timestamp: number }[] =
+    [];
+  /** After how many records the totals were reset. */
+  readonly #resets = new Set<number>();
+  /** What was so before a reset, and is still seen by who has not heard of it: `<records> <totals>`. */
+  readonly #abandoned = new Set<string>();
   readonly #totals = new Map<string, Chain>();
   readonly #recent = new Map<string, { readonly n: number; readonly until: number }>();
   readonly #fired = new Map<string, number>();
@@ -147,7 +153,30 @@ export class PartitionModel {
     return this.after.length - 1;
   }
 
-  take(key: string, { n, timerIn }: SimulatedEvent, timestamp: number): void {
+  take(key: string, event: SimulatedEvent, timestamp: number): void {
+    this.#taken.push({ key, event, timestamp });
+    this.#process(key, event, timestamp);
+  }
+
+  /** The totals were dropped after so many records; everything behind is computed anew. */
+  resetTotals(records: number): void {
+    for (let after = records; after < this.after.length; after++)
+      this.#abandoned.add(`${after} ${this.after[after]!.totals}`);
+    this.#resets.add(records);
+    for (const output of Object.values(this.outputs)) output.length = 0;
+    for (const kept of [this.#totals, this.#recent, this.#fired, this.#timers, this.#windows]) kept.clear();
+    this.#clock = -1;
+    this.after.length = 0;
+    this.#note();
+    for (const { key, event, timestamp } of this.#taken) this.#process(key, event, timestamp);
+  }
+
+  /** Whether these were the totals after so many records, at any time. */
+  hadTotals(records: number, totals: string): boolean {
+    return this.after[records]?.totals === totals || this.#abandoned.has(`${records} ${totals}`);
+  }
+
+  #process(key: string, { n, timerIn }: SimulatedEvent, timestamp: number): void {
     this.#clock = Math.max(this.#clock, timestamp);
     const recent = this.#recent.get(key);
     const seen = recent !== undefined && recent.until > this.#clock ? recent.n : undefined;
@@ -203,6 +232,7 @@ export class PartitionModel {
   }
 
   #note(): void {
+    if (this.#resets.has(this.after.length)) this.#totals.clear();
     const { out, fired, closed, late } = this.outputs;
     this.after.push({
       counts: { out: out.length, fired: fired.length, closed: closed.length, late: late.length },

@@ -36,7 +36,6 @@ interface Resident {
   readonly api: ActorApi;
   /** The wrapped one, for chunks that are sent again. */
   readonly name: string;
-  readonly rejects: Set<(error: Error) => void>;
   readonly died: (error: Error) => void;
 }
 
@@ -46,6 +45,8 @@ export class SimulatedPlaces implements ActorPlaces {
   readonly #parts: PlacesParts;
   readonly #residents: Set<Resident>[];
   readonly #threads: Owner[];
+  /** Calls that are under way, by thread: also those of an actor that has closed meanwhile settle. */
+  readonly #calls = new Map<Owner, Set<(error: Error) => void>>();
   readonly #sent: Sent[] = [];
   #made = 0;
 
@@ -93,22 +94,24 @@ export class SimulatedPlaces implements ActorPlaces {
     });
     let died: (error: Error) => void = () => undefined;
     const death = new Promise<Error>((resolve) => (died = resolve));
-    const resident: Resident = { thread, spec, api: actor, name, rejects: new Set(), died };
+    const resident: Resident = { thread, spec, api: actor, name, died };
     this.#residents[place]!.add(resident);
     return { api: this.#api(resident, line, this.#residents[place]!), died: death };
   }
 
   async end(place: number, reason: string): Promise<void> {
     const residents = [...this.#residents[place]!];
+    const thread = this.#threads[place]!;
     this.#residents[place]!.clear();
-    this.#threads[place]!.die();
+    thread.die();
     this.#parts.scheduler.cut();
     this.#parts.disks.cut();
     this.#threads[place] = this.#newThread(place);
     const error = new PartitaError('THREAD_DIED', `The place ${place} was ended: ${reason}.`, {
       details: { place },
     });
-    for (const { rejects } of residents) for (const reject of rejects) reject(error);
+    for (const reject of this.#calls.get(thread) ?? []) reject(error);
+    this.#calls.delete(thread);
     for (const { died } of residents) died(error);
   }
 
@@ -170,7 +173,9 @@ export class SimulatedPlaces implements ActorPlaces {
 
   #api(resident: Resident, line: string, residents: Set<Resident>): ActorApi {
     const { scheduler } = this.#parts;
-    const { api, name, thread, rejects } = resident;
+    const { api, name, thread } = resident;
+    const rejects = this.#calls.get(thread) ?? new Set();
+    this.#calls.set(thread, rejects);
     const call = <T>(what: string, run: () => Promise<T>): Promise<T> =>
       new Promise<T>((resolve, reject) => {
         if (thread.dead) {

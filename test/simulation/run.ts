@@ -41,6 +41,7 @@ async function runSeeds(): Promise<void> {
   const without = new Set(values.without === '' ? [] : values.without.split(',').map(Number));
   const sums = { seeds: 0, steps: 0, records: 0, broken: 0 };
   const faults: Record<string, number> = {};
+  const happened: Record<string, number> = {};
   const checked: Record<string, number> = {};
   for (let seed = from; seed < from + seeds; seed++) {
     const result = await simulate({ seed, steps, without });
@@ -49,6 +50,7 @@ async function runSeeds(): Promise<void> {
     sums.steps += steps;
     sums.records += result.records;
     addTo(faults, result.faults);
+    addTo(happened, result.happened);
     addTo(checked, result.checked);
     if (result.failure === undefined) continue;
     sums.broken++;
@@ -57,8 +59,8 @@ async function runSeeds(): Promise<void> {
     if (values.first) return;
     if (!values.story) await tell(result);
   }
-  print(JSON.stringify({ ...sums, faults, checked }));
-  for (const [what, count] of Object.entries({ ...sums, ...faults, ...checked }))
+  print(JSON.stringify({ ...sums, happened, faults, checked }));
+  for (const [what, count] of Object.entries({ ...sums, ...happened, ...faults, ...checked }))
     print(`| ${what} | ${count} |`);
 }
 

@@ -55,8 +55,8 @@ export class Owner {
   }
 }
 
-/** `lost`: it never arrives, and who waits for it learns of that. */
-export type Delivery = 'arrives' | 'lost' | 'torn';
+/** `lost`: it never arrives, and who waits for it learns of that. `late`: it arrives when nobody waits any more. */
+export type Delivery = 'arrives' | 'lost' | 'torn' | 'late';
 
 interface Message {
   readonly line: string;
@@ -131,6 +131,22 @@ export class Scheduler {
     const message = this.#messages.find(({ text }) => text.includes(says));
     if (message !== undefined) this.#stalled.set(message.line, this.clock.monotonic() + ms);
     return message?.owner;
+  }
+
+  /** Settles the first waiting message that says so in this way, in front of all others of its line. Whether there was one. */
+  deliverWhere(says: string, delivery: Delivery): boolean {
+    const at = this.#messages.findIndex(
+      ({ text, canBe, owner }) => text.includes(says) && canBe.includes(delivery) && !owner.frozen,
+    );
+    if (at < 0) return false;
+    const [message] = this.#messages.splice(at, 1);
+    this.tell(`${message!.text}: ${delivery}`);
+    message!.settle(delivery);
+    return true;
+  }
+
+  stallLine(line: string, ms: number): void {
+    this.#stalled.set(line, this.clock.monotonic() + ms);
   }
 
   unstall(): void {

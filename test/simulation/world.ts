@@ -13,6 +13,7 @@ import { partitionForKey } from '../../src/codec/murmur2.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
 import { Disks } from './disks.js';
 import { Broken, CHANGELOG, GROUP, Invariants, STREAM, type CommandFate } from './invariants.js';
+import { Holders } from './holders.js';
 import { OUTPUTS, PartitionModel, simulatedDefinition, type simulatedProcessor, type Dump } from './model.js';
 import { ownGlobals } from './own-globals.js';
 import { SimulatedPlaces } from './places.js';
@@ -34,6 +35,8 @@ export interface SimulationResult {
   /** How many of each kind, and in which steps there was one. */
   readonly faults: Readonly<Record<string, number>>;
   readonly faultySteps: readonly number[];
+  /** What users did to the running, by kind. */
+  readonly happened: Readonly<Record<string, number>>;
   readonly checked: Readonly<Record<string, number>>;
   readonly records: number;
   /** What was broken; absent if nothing was. */
@@ -51,6 +54,8 @@ interface Member {
   state: 'starting' | 'running' | 'stopping' | 'gone';
   thawAt: number | undefined;
   crashed: boolean;
+  /** Checkpoints that it has heard of. */
+  commits: number;
 }
 
 /** How a seed's world is made. */
@@ -68,11 +73,25 @@ interface Nature {
   /** Of a message. */
   readonly lossChance: number;
   readonly ghosts: boolean;
+  /** Members come and go. */
+  readonly restless: boolean;
+  /** Messages that arrive in one step, at most. */
+  readonly pace: number;
 }
 
+const KIND_OF = {
+  lost: 'messages lost or writes failed',
+  torn: 'transactions torn',
+  late: 'commits that arrive late',
+} as const;
 const KEYS = 5;
+const COMPARISONS_MAX = 10;
 const QUIET_MS_MAX = 120_000;
 const SESSION_MS = 1_000;
+/** Directories of one world are not those of another, not even of the same seed: a broken one leaves its locks behind. */
+let runs = 0;
+/** Carries what its sender does not wait for any more. */
+const NETWORK = new Owner('the network');
 
 /** Runs one seed. Never rejects: what went wrong is in the result. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
@@ -98,11 +117,16 @@ class World {
   readonly #members: Member[] = [];
   readonly #owners = new Map<string, Owner>();
   readonly #random: SeededRandom;
+  readonly #holders = new Holders();
+  readonly #run = ++runs;
+  readonly #happened: Record<string, number> = {};
   readonly #faults: Record<string, number> = {};
   readonly #faultySteps: number[] = [];
   #log!: EmbeddedLog;
   #invariants!: Invariants;
   #events = 0;
+  #late = 0;
+  #resets = 0;
   #broken: Error | undefined;
   #ending = false;
 
@@ -117,12 +141,14 @@ class World {
       hosts: random.between(1, 3),
       workers: random.between(1, 2),
       cacheBytes: random.pick([0, 0, 600, 1 << 20]),
-      parkMs: random.pick([0, 300, 30_000]),
+      parkMs: random.pick([0, 300, 30_000, 30_000]),
       chunkBytes: random.pick([200, 600, 1 << 18]),
       checkpointMs: random.pick([10, 40, 150, 600]),
-      faultChance: random.pick([0, 0.03, 0.06, 0.1]),
+      faultChance: random.pick([0, 0.015, 0.04, 0.1]),
       lossChance: random.pick([0, 0.005, 0.02, 0.05]),
       ghosts: random.chance(0.5),
+      restless: random.chance(0.4),
+      pace: random.pick([1, 3, 8]),
     };
   }
 
@@ -150,6 +176,7 @@ class World {
       hash: this.#scheduler.hash,
       story: this.#scheduler.story,
       faults: this.#faults,
+      happened: this.#happened,
       faultySteps: this.#faultySteps,
       checked: this.#invariants.checked,
       records: this.#events,
@@ -196,8 +223,10 @@ class World {
     if (choice < 8) await this.#produce(random, random.between(1, 6));
     else if (choice < 13) this.#command(random);
     else if (choice < 16) this.#query(random);
-    else if (choice < 19 && this.#members.filter(({ state }) => state !== 'gone').length < this.#nature.hosts)
+    else if (choice === 16) this.#rearrange(random);
+    else if (choice < (this.#nature.restless ? 24 : 20) && this.#here().length < this.#nature.hosts)
       this.#join();
+    else if (choice < 26 && this.#nature.restless) this.#leaveOne(random);
     else {
       const fate = (canBe: readonly Delivery[], text: string): Delivery => {
         // What is seldom sent is lost more often, or it would never be.
@@ -205,12 +234,30 @@ class World {
         const rare = random.chance(more * this.#nature.lossChance);
         const how = random.pick(canBe);
         if (!rare || !faulty || how === 'arrives') return 'arrives';
-        note(how === 'lost' ? 'messages lost or writes failed' : 'transactions torn');
+        note(KIND_OF[how]);
         return how;
       };
       // Messages travel fast, but time passes as well.
-      if (random.chance(0.12) || !this.#scheduler.deliver(random, fate)) this.#passTime(random);
+      if (random.chance(0.12)) this.#passTime(random);
+      else
+        for (let messages = random.between(1, this.#nature.pace); messages > 0; messages--)
+          if (this.#scheduler.deliver(random, fate)) await this.#scheduler.settle();
+          else {
+            this.#passTime(random);
+            break;
+          }
     }
+  }
+
+  #here(): readonly Member[] {
+    return this.#members.filter(({ state }) => state !== 'gone');
+  }
+
+  /** Mostly the newest, so that the others get back what they had, with somebody in between who has committed. */
+  #leaveOne(random: SeededRandom): void {
+    const running = this.#members.filter(({ state }) => state === 'running');
+    const member = random.chance(0.8) ? running.at(-1) : random.pick(running);
+    if (running.length > 1 && member!.commits > 1) this.#leave(member!, 5_000);
   }
 
   #passTime(random: SeededRandom): void {
@@ -234,6 +281,11 @@ class World {
       'changelogs compacted',
       'commits delayed past their thread',
       'commits delayed past their thread',
+      'commits that arrive late',
+      'commits that arrive late',
+      'disks full',
+      'disks slow',
+      'resets',
     ] as const;
     const kind = random.pick(kinds);
     const { clock } = this.#scheduler;
@@ -255,7 +307,8 @@ class World {
         return kind;
       }
       case 'managers crashed': {
-        if (member === undefined) return undefined;
+        // What has just started has little to lose.
+        if (member === undefined || (member.state === 'starting' && random.chance(0.7))) return undefined;
         this.#crash(member);
         return kind;
       }
@@ -293,6 +346,29 @@ class World {
         for (let place = 0; place < places.size; place++) await places.end(place, 'killed by the simulation');
         return kind;
       }
+      case 'commits that arrive late':
+        return this.#scheduler.deliverWhere('→ log: commit', 'late') ? kind : undefined;
+      case 'disks full': {
+        const ms = random.pick([50, 500]);
+        this.#scheduler.tell(`the disks are full for ${ms} ms`);
+        this.#disks.fill(ms);
+        return kind;
+      }
+      case 'disks slow': {
+        if (this.#scheduler.stallWhere(' writes ', random.pick([100, 1_000])) === undefined) return undefined;
+        this.#scheduler.tell('a write takes its time');
+        return kind;
+      }
+      case 'resets': {
+        // Outputs behind the last checkpoint come again after it, which only exactly-once takes back.
+        if (!this.#nature.exactlyOnce) return undefined;
+        this.#resets++;
+        this.#scheduler.tell(`who starts from now on resets the totals, ${this.#resets}`);
+        if (member?.state === 'running' && random.chance(0.7)) this.#leave(member, 5_000);
+        else if (member !== undefined) this.#crash(member);
+        this.#join();
+        return kind;
+      }
       case 'changelogs compacted': {
         if ((await this.#log.describeTopic(CHANGELOG)) === undefined) return undefined;
         this.#scheduler.tell('the changelog is compacted');
@@ -323,6 +399,7 @@ class World {
       state: 'starting',
       thawAt: undefined,
       crashed: false,
+      commits: 0,
     };
     this.#members.push(member);
     this.#scheduler.tell(`${owner.name} starts on ${host}`);
@@ -333,7 +410,7 @@ class World {
         streams,
         log: { kind: log.kind, connect: () => log.connect({ clientId: owner.name }) },
         // Each process has a registry of its own; the disk is the host's.
-        stateDir: `/simulated/${this.#options.seed}/${host}@${owner.name}`,
+        stateDir: `/simulated/${this.#run}/${host}@${owner.name}`,
         workers,
         engine: 'memory',
         guarantee: exactlyOnce ? 'exactly-once' : 'at-least-once',
@@ -344,6 +421,9 @@ class World {
         rebalanceTimeoutMs: 3_000,
         transactionTimeoutMs: 1_000,
         restarts: { max: 1_000, firstMs: 5, maxMs: 100 },
+        ...(this.#resets === 0
+          ? {}
+          : { resetStores: { id: `${this.#resets}`, stores: { [STREAM]: ['totals'] } } }),
         onPartitionFailed: 'isolate',
         callTimeoutMs: 4_000,
         watchdogMs: 0,
@@ -372,7 +452,7 @@ class World {
         member.manager = manager;
         member.state = 'running';
         this.#scheduler.tell(`${owner.name} has started`);
-        this.#listen(owner, manager);
+        this.#listen(member, manager);
       },
       (error: unknown) => {
         if (owner.dead) return;
@@ -383,12 +463,16 @@ class World {
     return member;
   }
 
-  #listen(owner: Owner, manager: Manager): void {
+  #listen(member: Member, manager: Manager): void {
+    const { owner } = member;
     const tell = (text: string): void => {
       this.#scheduler.tell(`${owner.name}: ${text}`);
     };
     manager.on('assigned', ({ partitions }) => {
       tell(`owns ${partitions.map(({ partition }) => partition).join(', ') || 'nothing'}`);
+    });
+    manager.on('checkpoint', () => {
+      member.commits++;
     });
     manager.on('lost', () => {
       tell('has lost its membership');
@@ -401,6 +485,10 @@ class World {
     });
     manager.on('resumed', ({ partition, how }) => {
       tell(`partition ${partition} resumes, ${how}`);
+      this.#invariants.count('who goes on with what it holds was the last to commit');
+      const other = this.#holders.between(owner.name, partition);
+      if (how !== 'recovered' && other !== undefined)
+        this.#broken ??= new Broken(`partition ${partition} resumes ${how}, though ${other} was between`);
     });
     manager.on('partitionFailed', ({ partition, error }) => {
       tell(`partition ${partition} has failed: ${String(error)}`);
@@ -418,6 +506,8 @@ class World {
       if (member.owner.dead) return;
       member.state = 'gone';
       this.#scheduler.tell(`${member.owner.name} has stopped${how}`);
+      const { size } = member.owner.timers;
+      if (size > 0) this.#broken ??= new Broken(`${member.owner.name} has left ${size} timers behind`);
       this.#owners.get(member.owner.name)!.die();
       this.#free(member);
     };
@@ -534,6 +624,31 @@ class World {
     );
   }
 
+  /** Moves a partition to another thread, or changes their number. */
+  #rearrange(random: SeededRandom): void {
+    const running = this.#members.filter(({ state }) => state === 'running');
+    if (running.length === 0) return;
+    const { manager, owner, places } = random.pick(running);
+    const partition = random.below(this.#nature.partitions);
+    const workers = random.between(1, 3);
+    const thread = random.below(places!.size);
+    const isMove = random.chance(0.7);
+    const what = isMove ? 'moves' : 'scalings';
+    this.#scheduler.tell(
+      isMove
+        ? `${owner.name} moves partition ${partition} to thread ${thread}`
+        : `${owner.name} scales to ${workers} threads`,
+    );
+    const done: Promise<unknown> = isMove
+      ? manager!.move(STREAM, partition, thread)
+      : manager!.scale(workers);
+    this.#happened[what] = (this.#happened[what] ?? 0) + 1;
+    done.catch((error: unknown) => {
+      if (!isPartitaError(error)) this.#broken ??= error as Error;
+      this.#scheduler.tell(`${owner.name}: ${String(error)}`);
+    });
+  }
+
   // ---- the log
 
   #logFaults(): LogFaults {
@@ -562,16 +677,28 @@ class World {
           'arrives',
           // A producer that fails a batch fails those behind it, which this port can't; its answer may be lost.
           ...(loses(operation) && operation !== 'produce' ? (['lost'] as const) : []),
-          ...(operation === 'commit' ? (['torn'] as const) : []),
+          ...(operation === 'commit' ? (['torn', 'late'] as const) : []),
         ]);
         if (delivery === 'lost') throw new Error('the request was lost');
+        if (delivery === 'late') return { late: this.#onItsWay(info) };
         return delivery === 'torn' ? 'torn' : undefined;
       },
-      after: async (operation, info) =>
-        (await hold(operation, info, true, loses(operation) ? ['arrives', 'lost'] : ['arrives'])) === 'lost'
-          ? 'lost'
-          : undefined,
+      after: async (operation, info) => {
+        const arrived = this.#holders.took(operation, info);
+        const canBe: readonly Delivery[] = loses(operation) ? ['arrives', 'lost'] : ['arrives'];
+        if ((await hold(operation, info, true, canBe)) === 'lost') return 'lost';
+        arrived();
+        return undefined;
+      },
     };
+  }
+
+  /** What its sender has given up, and what may come long after the sender is gone. */
+  #onItsWay({ clientId, transactionalId }: FaultInfo): Promise<unknown> {
+    const text = `a commit of ${clientId} for ${transactionalId ?? ''}, given up before, arrives`;
+    const line = `the network, ${++this.#late}`;
+    this.#scheduler.stallLine(line, (this.#late % 5) * 400);
+    return this.#scheduler.hold(line, text, NETWORK);
   }
 
   // ---- the end
@@ -580,6 +707,7 @@ class World {
     this.#scheduler.tell('everything is healed');
     this.#ending = true;
     this.#scheduler.unstall();
+    this.#disks.empty();
     for (const member of this.#members) {
       if (!member.owner.dead && member.owner.frozen) member.owner.thaw();
       member.thawAt = undefined;
@@ -615,12 +743,15 @@ class World {
 
   async #compare(): Promise<void> {
     const applied = new Set<string>();
-    const dumps = new Map<number, Dump>();
-    for (const { manager, state } of this.#members) {
-      if (manager === undefined || state !== 'running') continue;
-      for (const [partition, dump] of await this.#drive(manager.streams[STREAM].queryAll('dump', {})))
-        dumps.set(partition, dump);
+    let dumps = await this.#dumps();
+    // A stale member that comes back takes partitions away in the middle of it; it does so once.
+    for (let attempt = 1; dumps === undefined && attempt < COMPARISONS_MAX; attempt++) {
+      this.#passTime(this.#random);
+      await this.#until('all is quiet again', () => this.#isQuiet());
+      dumps = await this.#dumps();
     }
+    if (dumps === undefined)
+      throw new Broken('the state is not to be had, although nothing goes wrong any more');
     for (let partition = 0; partition < this.#nature.partitions; partition++) {
       const dump = dumps.get(partition);
       if (dump === undefined) throw new Broken(`partition ${partition} is served by nobody`);
@@ -630,11 +761,28 @@ class World {
     this.#invariants.checkApplied(applied);
   }
 
+  /** By partition; absent if it was moved meanwhile. */
+  async #dumps(): Promise<ReadonlyMap<number, Dump> | undefined> {
+    const dumps = new Map<number, Dump>();
+    for (const { manager, state } of this.#members) {
+      if (manager === undefined || state !== 'running') continue;
+      try {
+        for (const [partition, dump] of await this.#drive(manager.streams[STREAM].queryAll('dump', {})))
+          dumps.set(partition, dump);
+      } catch (error) {
+        if (!isPartitaError(error, 'PARTITION_NOT_OWNED')) throw error;
+        this.#scheduler.tell(String(error));
+        return undefined;
+      }
+    }
+    return dumps.size === this.#nature.partitions ? dumps : undefined;
+  }
+
   #expectNothingLeft(): void {
     if (this.#disks.open.length > 0) throw new Broken(`left open: ${this.#disks.open.join(', ')}`);
     const stopped = this.#members
       .filter(({ crashed }) => !crashed)
-      .map(({ owner, host }) => `/simulated/${this.#options.seed}/${host}@${owner.name}/`);
+      .map(({ owner, host }) => `/simulated/${this.#run}/${host}@${owner.name}/`);
     const held = heldDirectories().filter((directory) => stopped.some((path) => directory.startsWith(path)));
     if (held.length > 0) throw new Broken(`left locked: ${held.join(', ')}`);
   }

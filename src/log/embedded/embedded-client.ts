@@ -175,10 +175,17 @@ export class EmbeddedProducer implements TransactionalProducer {
   }
 
   async commitTransaction(request: CommitRequest): Promise<CommitOutcome> {
+    return this.sent(request)();
+  }
+
+  /** A commit on its way: it arrives with what its producer held when it was sent, even if that has been closed since. */
+  sent(request: CommitRequest): () => Promise<CommitOutcome> {
     const holder = this.#held();
-    const outcome = await this.#broker.transactions.commit(holder, request);
-    if (outcome.kind === 'inDoubt') this.#holder = undefined;
-    return outcome;
+    return async () => {
+      const outcome = await this.#broker.transactions.commit(holder, request);
+      if (outcome.kind === 'inDoubt' && this.#holder === holder) this.#holder = undefined;
+      return outcome;
+    };
   }
 
   /** Appends to a transaction that stays open until the id's next `init`, or its timeout, aborts it. */

@@ -41,7 +41,8 @@ export interface LogFaults {
   /**
    * Called before the log sees the call, and awaited. A throw keeps it from the log: a commit answers `inDoubt`
    * (nothing was written), anything else rejects with LOG_UNAVAILABLE, a heartbeat stays unanswered. `'torn'`, for a
-   * commit only: its batches are appended, its end is not; the open transaction is left to the next `init`.
+   * commit only: its batches are appended, its end is not; the open transaction is left to the next `init`. A `LateArrival`,
+   * for a commit only: its caller gives it up (`inDoubt`), and it reaches the log later, whoever holds the id by then.
    */
   before?(operation: LogOperation, info: FaultInfo): unknown;
   /**
@@ -49,6 +50,12 @@ export interface LogFaults {
    * commit is `inDoubt` although it happened.
    */
   after?(operation: LogOperation, info: FaultInfo): unknown;
+}
+
+/** A request that outlives its caller's patience. */
+export interface LateArrival {
+  /** When it reaches the log. */
+  readonly late: Promise<unknown>;
 }
 
 /** The same client, whose calls pass through `faults`. */
@@ -148,6 +155,7 @@ function faultyProducer(
   };
   const commit = async (request: CommitRequest): Promise<CommitOutcome> => {
     const info = { clientId, transactionalId, group: request.group, request };
+    const arrive = producer.sent(request);
     let before: unknown;
     try {
       before = await faults.before?.('commit', info);
@@ -158,7 +166,12 @@ function faultyProducer(
       await producer.append(request.batches);
       return doubt('the end of the transaction was not answered');
     }
-    const answer = await producer.commitTransaction(request);
+    if (isLate(before)) {
+      // Its outcome has nobody who waits for it, and a log that was closed before it came needs none.
+      before.late.then(arrive).catch(() => undefined);
+      return doubt('the request was given up');
+    }
+    const answer = await arrive();
     try {
       if ((await faults.after?.('commit', { ...info, answer })) === 'lost')
         return doubt('the answer was lost');
@@ -182,6 +195,10 @@ function faultyProducer(
     },
     close: () => producer.close(),
   };
+}
+
+function isLate(before: unknown): before is LateArrival {
+  return typeof before === 'object' && before !== null && 'late' in before;
 }
 
 function faultyOutputs(outputs: OutputProducer, call: Call): OutputProducer {
