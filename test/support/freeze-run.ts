@@ -9,13 +9,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   embeddedLog,
   isPartitaError,
-  processorAt,
   StateManager,
   type EmbeddedLog,
   type LogFactory,
 } from '../../src/index.js';
 import type { LogOperation } from '../../src/log/embedded/log-faults.js';
-import type totals from '../fixtures/totals-processor.js';
+import { Amounts, totalsStream, type TotalsManager } from './amounts.js';
 import { FREEZE_KINDS, Freezer } from './freezer.js';
 import { expectOneWriter } from './one-writer.js';
 import { seededRandom, type SeededRandom } from './seeded-random.js';
@@ -30,11 +29,6 @@ const MANAGERS_MAX = 3;
 const SESSION_MS = 400;
 const CALL_TIMEOUT_MS = 10_000;
 
-const streams = {
-  totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
-};
-type Manager = StateManager<typeof streams>;
-
 /** In the middle of what a freeze may begin; `undefined`: wherever the member is. */
 const MOMENTS = [undefined, 'commit', 'init', 'read', 'committed', 'assign', 'owns', 'heartbeat'] as const;
 
@@ -48,7 +42,7 @@ export interface FreezeReport {
 
 interface Started {
   readonly clientId: string;
-  readonly manager: Manager;
+  readonly manager: TotalsManager;
 }
 
 /** Rejects with what went wrong; everything is closed in any case. */
@@ -77,8 +71,7 @@ class FreezeLife {
   readonly #random: SeededRandom;
   readonly #running: Started[] = [];
   readonly #thaws = new Set<Promise<void>>();
-  /** What a plain loop holds. */
-  readonly #expected = new Map<string, number>();
+  readonly #amounts: Amounts;
   /** Commands by their key: what its sum may be. */
   readonly #commands = new Map<string, readonly number[]>();
   readonly #answers: Promise<void>[] = [];
@@ -92,6 +85,7 @@ class FreezeLife {
     this.#freezer = freezer;
     this.#directory = directory;
     this.#random = random;
+    this.#amounts = new Amounts(log);
   }
 
   async live(): Promise<void> {
@@ -115,7 +109,7 @@ class FreezeLife {
     await Promise.all(this.#answers);
     await this.#untilServed();
     for (const { manager } of this.#running.splice(0)) await manager.stop();
-    await this.#expectOutputs();
+    await this.#amounts.assertOutputs();
     await expectOneWriter(this.#log, 'changelog__g--totals');
     // The changelog alone holds the same.
     await this.#start({ engine: 'memory' });
@@ -152,7 +146,7 @@ class FreezeLife {
     const factory: LogFactory = { kind: 'embedded', connect: () => this.#log.connect({ clientId }) };
     const manager = await StateManager.start({
       group: 'g',
-      streams,
+      streams: totalsStream,
       log: factory,
       stateDir: join(this.#directory, clientId),
       workers: 1,
@@ -196,16 +190,10 @@ class FreezeLife {
     return at;
   }
 
-  async #produce(): Promise<void> {
-    const records = Array.from({ length: 40 }, () => {
-      const key = `key-${this.#random.below(KEYS)}`;
-      const amount = this.#random.below(100);
-      this.#expected.set(key, (this.#expected.get(key) ?? 0) + amount);
-      const value = Buffer.alloc(8);
-      value.writeBigInt64BE(BigInt(amount));
-      return { key, value };
-    });
-    await this.#log.produce('amounts', records);
+  #produce(): Promise<void> {
+    return this.#amounts.produce(
+      Array.from({ length: 40 }, () => [`key-${this.#random.below(KEYS)}`, this.#random.below(100)]),
+    );
   }
 
   /** Some, each with a key of its own, to whichever member. */
@@ -260,7 +248,7 @@ class FreezeLife {
   }
 
   #difference(found: ReadonlyMap<string, number>): string | undefined {
-    for (const [key, sum] of this.#expected)
+    for (const [key, sum] of this.#amounts.expected)
       if (found.get(key) !== sum) return `${key} is ${found.get(key)} instead of ${sum}`;
     for (const [key, allowed] of this.#commands)
       if (!allowed.includes(found.get(key) ?? 0))
@@ -276,20 +264,6 @@ class FreezeLife {
       }),
     );
     return members.join('; ');
-  }
-
-  /** No committed output is missing, repeated, or of another state. */
-  async #expectOutputs(): Promise<void> {
-    const counts = new Map<string, number>();
-    const sums = new Map<string, number>();
-    for await (const { key, value } of this.#log.read('totals')) {
-      const name = Buffer.from(key!).toString();
-      const { sum, n } = JSON.parse(Buffer.from(value!).toString()) as { sum: number; n: number };
-      assert.equal(n, (counts.get(name) ?? 0) + 1, `an output of ${name} is missing or repeated`);
-      counts.set(name, n);
-      sums.set(name, sum);
-    }
-    assert.deepEqual(new Map([...sums].sort()), new Map([...this.#expected].sort()));
   }
 }
 
