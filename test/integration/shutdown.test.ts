@@ -99,7 +99,8 @@ class World {
   }
 
   async starting(options: Options = {}): Promise<DeadlyManager> {
-    const all = { group: 'g', stateDir: this.stateDir, workers: 2, ...options };
+    // In memory: a disk would take the machine's time, and the clock that is moved would not wait for it.
+    const all = { group: 'g', stateDir: this.stateDir, engine: 'memory', workers: 2, ...options } as const;
     const manager = await StateManager.startIn(
       { ...all, log: this.log, streams: deadlyStream('skip') },
       this.threads.environment,

@@ -32,7 +32,8 @@ afterEach(async () => {
 
 async function start(options: Partial<ManagerOptions> = {}): Promise<DeadlyManager> {
   const streams = deadlyStream('dead-letter');
-  const all = { group: 'g', log, stateDir, workers: 1, ...options, streams };
+  // In memory: a disk would take the machine's time, and the clock that is moved would not wait for it.
+  const all = { group: 'g', log, stateDir, engine: 'memory', workers: 1, ...options, streams } as const;
   manager = await world.drive(StateManager.startIn(all, world.environment));
   await world.drive(manager.ready());
   return manager;
