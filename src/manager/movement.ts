@@ -46,7 +46,7 @@ export interface MovementOptions {
 
 /** So many actors move at once when the number of threads changes: each is out of service for a moment. */
 const MOVES_AT_ONCE = 4;
-/** Moves that a scaling has to repeat because a rebalance came in between. */
+/** Moves that a scaling has to repeat because of what closes meanwhile, beside those that wait for a rebalance. */
 const ROUNDS_MAX = 100;
 /** How often it is looked whether actors have left that can't be moved now. */
 const LOOK_EVERY_MS = 20;
@@ -151,32 +151,37 @@ export class Movement {
     // More of them first, so that actors may go there; fewer last, when none is there any more.
     if (workers > before) await places.resize(workers, { budgetMs: DRAIN_BUDGET_MS });
     placeTable.resize(workers);
-    if (workers < before) await this.#clear(Deadline.after(this.#options.clock, 2 * options.revokeBudgetMs));
-    else await this.#spread(workers);
+    await this.#settle(Deadline.after(this.#options.clock, 2 * options.revokeBudgetMs));
     if (workers < places.size) await places.resize(workers, { budgetMs: DRAIN_BUDGET_MS });
     this.#options.expectUsable();
     logger.info({ before, workers }, 'The number of threads has changed.');
   }
 
-  /** Nobody is left at places that are gone, and the others carry equal shares. */
-  async #clear(deadline: Deadline): Promise<void> {
+  /**
+   * Nobody is left at places that are gone, and the others carry equal shares. Amid a rebalance that is so only after it:
+   * who is parked can't be moved, and may come back to where it was.
+   */
+  async #settle(deadline: Deadline): Promise<void> {
     const { placeTable, clock, logger } = this.#options;
-    for (let round = 0; round < ROUNDS_MAX && !deadline.expired; round++) {
+    for (let round = 0; round < ROUNDS_MAX && !deadline.expired;) {
       for (const keeper of this.#options.keepers())
         if (keeper.place !== undefined && keeper.place >= placeTable.size)
           keeper.giveWay('its thread is being ended');
       await this.#spread(placeTable.size);
-      if (placeTable.displaced === 0) return;
-      // A rebalance came in between, or what is closing anyhow has not closed yet.
+      const inRebalance = this.#options.keepers().some((keeper) => keeper.parked || keeper.leaving);
+      if (placeTable.displaced === 0 && !inRebalance) return;
+      // Or what is closing anyhow has not closed yet.
+      if (!inRebalance) round++;
       await clock.sleep(LOOK_EVERY_MS, this.#stopping.signal).catch(() => {
         this.#options.expectUsable();
       });
       this.#options.expectUsable();
     }
-    logger.warn(
-      { actors: placeTable.displaced },
-      'Actors did not leave their threads in time; they go with them and restart elsewhere.',
-    );
+    if (placeTable.displaced > 0)
+      logger.warn(
+        { actors: placeTable.displaced },
+        'Actors did not leave their threads in time; they go with them and restart elsewhere.',
+      );
   }
 
   async #spread(workers: number): Promise<void> {

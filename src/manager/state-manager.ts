@@ -318,8 +318,8 @@ export class StateManager<R extends Streams = Streams>
   /**
    * Changes the number of worker threads while records flow: no rebalance, no loss, the order of each key kept. More:
    * they are started and actors move there until all carry equal shares. Fewer: actors move off those that go, which then
-   * end. Resolves when it is done; of calls that overlap the last one wins, and all resolve with it. Rejects
-   * INVALID_ARGUMENT, STOPPED.
+   * end. Resolves when it is done, amid a rebalance when that is over; of calls that overlap the last
+   * one wins, and all resolve with it. Rejects INVALID_ARGUMENT, STOPPED.
    */
   scale(workers: number): Promise<void> {
     return this.#movement.scale(workers);

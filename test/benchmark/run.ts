@@ -26,6 +26,8 @@ const { positionals, values } = parseArgs({
     engine: { type: 'string' },
     windows: { type: 'string' },
     moves: { type: 'string' },
+    /** `HOST:PORT,…`, for `moves` on Kafka; without them it runs on the embedded log. */
+    brokers: { type: 'string' },
     pairs: { type: 'string', default: '7' },
   },
 });
@@ -60,7 +62,7 @@ switch (positionals[0]) {
     await benchRestart(number(values.keys, 1_000_000));
     break;
   case 'moves':
-    await benchMoves(number(values.keys, 1_000_000), number(values.moves, 100));
+    await benchMoves(number(values.keys, 1_000_000), number(values.moves, 100), values.brokers?.split(','));
     break;
   case 'windows':
     await benchWindows(number(values.records, 1_000_000), number(values.workers, 1));

@@ -4,7 +4,11 @@
  * same. `manager-freeze.test.ts` has the freezes at any time; the life itself is `../support/freeze-run.ts`.
  */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { EmbeddedFreezeWorld } from '../support/embedded-freeze.js';
 import { freezeRun, type FreezeReport } from '../support/freeze-run.js';
 
 const SEEDS = Number(process.env['SEEDS'] ?? 10);
@@ -18,10 +22,14 @@ test(`managers that freeze in the middle of a commit, an init, a recovery or an 
   const worker = async (): Promise<void> => {
     for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
       const kind = seed % 2 === 0 ? 'directory' : 'memory';
+      const directory = await mkdtemp(join(tmpdir(), 'partita-freeze-log-'));
       try {
-        reports.push(await freezeRun(seed, kind));
+        const world = await EmbeddedFreezeWorld.open(kind === 'memory' ? undefined : directory);
+        reports.push(await freezeRun(seed, world));
       } catch (cause) {
         failures.push(new Error(`seed ${seed} (log in ${kind}): ${String(cause)}`, { cause }));
+      } finally {
+        await rm(directory, { recursive: true, force: true });
       }
     }
   };

@@ -5,6 +5,6 @@ import { hunt, MUTANTS } from '../simulation/mutants.js';
 
 for (const mutant of MUTANTS)
   test(`the simulator finds it if ${mutant.name}`, { timeout: 240_000 }, async () => {
-    const { seed, how } = await hunt(mutant, { seeds: 200, steps: 180 });
+    const { seed, how } = await hunt(mutant, { seeds: 200, steps: 400 });
     assert.notEqual(seed, undefined, how);
   });

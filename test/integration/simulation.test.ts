@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { simulate } from '../simulation/world.js';
 
 const SEEDS = 200;
-const STEPS = 180;
+const STEPS = 400;
 
 test(`nothing is lost, doubled or torn in ${SEEDS} simulated worlds`, { timeout: 240_000 }, async () => {
   const faults = new Set<string>();
@@ -20,7 +20,7 @@ test(`nothing is lost, doubled or torn in ${SEEDS} simulated worlds`, { timeout:
       `npm run test:simulation -- --seed ${seed} --steps ${STEPS}\n${result.story.slice(-60).join('\n')}`,
     );
   }
-  assert.ok(faults.size >= 9, `only these happened: ${[...faults].join(', ')}`);
+  assert.ok(faults.size >= 15, `only these happened: ${[...faults].join(', ')}`);
 });
 
 test('the same seed gives the same run, to the last message', { timeout: 60_000 }, async () => {

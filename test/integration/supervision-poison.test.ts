@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { isPartitaError } from '../../src/index.js';
-import type { Deed } from '../fixtures/deadly.js';
+import { buryTheDeadly, refuseDeadlyCommand } from '../support/deadly-policies.js';
 import { codesOf, DeadlyTopics, deadlyStream } from '../support/deadly-run.js';
 import { until } from '../support/waiting.js';
 import { ManagerDesk } from '../support/manager-desk.js';
@@ -65,21 +65,7 @@ for (const deed of DEEDS)
 
 test('four partitions, each with a record that kills in another way, on two threads: each goes to the dead letters, once', async () => {
   const topics = await DeadlyTopics.create(desk.log, 5);
-  await topics.fill(30);
-  for (const [partition, deed] of DEEDS.entries()) await topics.deed(partition, deed);
-  await topics.fill(30);
-  const manager = await desk.start(deadlyStream('dead-letter'));
-  let failed: unknown;
-  manager.on('failed', ({ error }) => (failed = error));
-  await until(async () => failed !== undefined || (await topics.settled()), 'every partition');
-  assert.equal(failed, undefined, codesOf(failed).join(' '));
-  await topics.assertEqual(manager);
-  assert.deepEqual(
-    (await topics.deadLetters())
-      .map(({ code, event }) => [code, event.deed as Deed] as const)
-      .sort(([, a], [, b]) => DEEDS.indexOf(a as 'exit') - DEEDS.indexOf(b as 'exit')),
-    DEEDS.map((deed) => ['POISON_RECORD', deed]),
-  );
+  await buryTheDeadly(topics, DEEDS, (policy, options) => desk.start(deadlyStream(policy), options));
 });
 
 test('three records in a row that kill are each found, and none beside them', async () => {
@@ -130,18 +116,5 @@ test('a poison record under the policy fail fails its partition, with the record
 for (const deed of ['exit', 'block', 'hang'] as const)
   test(`a command that does ${deed} is rejected and not run again, and the partition serves on`, async () => {
     const topics = await DeadlyTopics.create(desk.log, 1);
-    await topics.fill(5);
-    const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
-    await until(() => topics.settled(), 'the records');
-    let restarts = 0;
-    manager.on('restarting', () => restarts++);
-    const { deadly } = manager.streams;
-    await assert.rejects(deadly.command('die', { partition: 0, args: [deed] }), (error: unknown) => {
-      assert.ok(isPartitaError(error, 'ACTOR_RESTARTED'), String(error));
-      assert.equal(error.details['outcome'], 'notApplied');
-      return true;
-    });
-    await manager.ready();
-    await topics.assertEqual(manager);
-    assert.equal(restarts, 1);
+    await refuseDeadlyCommand(topics, deed, (policy, options) => desk.start(deadlyStream(policy), options));
   });

@@ -6,10 +6,11 @@ import assert from 'node:assert/strict';
 import { writeFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { isPartitaError, type PartitaError } from '../../src/index.js';
-import { codesOf, DeadlyTopics, deadlyStream, keyOf, type DeadlyManager } from '../support/deadly-run.js';
+import { isPartitaError } from '../../src/index.js';
+import { isolateOne, leaveAndHandOver, reopenOne, type DeadlyPlace } from '../support/deadly-policies.js';
+import { DeadlyTopics, deadlyStream } from '../support/deadly-run.js';
 import { until } from '../support/waiting.js';
-import { code, ManagerDesk } from '../support/manager-desk.js';
+import { ManagerDesk } from '../support/manager-desk.js';
 
 let desk: ManagerDesk;
 let topics: DeadlyTopics;
@@ -25,78 +26,20 @@ beforeEach(async () => {
 
 afterEach(() => desk.close());
 
-/** Everything of partition 1 is committed, and then it meets a record that no attempt survives. */
-async function failOne(manager: DeadlyManager): Promise<PartitaError> {
-  await topics.fill(10);
-  await until(() => topics.settled(), 'what came before');
-  const failed = new Promise<PartitaError>((resolve) => {
-    manager.once('partitionFailed', (event) => {
-      assert.deepEqual([event.stream, event.partition], ['deadly', 1]);
-      resolve(event.error);
-    });
-  });
-  await topics.deed(1, 'throw');
-  return failed;
+function place(): DeadlyPlace {
+  return {
+    log: desk.log,
+    topics,
+    start: (policy, options) => desk.start(deadlyStream(policy), options),
+  };
 }
 
 test('an isolated partition is down alone: its calls are told why at once, the others go on', async () => {
-  const manager = await desk.start(deadlyStream('fail'));
-  let failures = 0;
-  let revocations = 0;
-  manager
-    .on('partitionFailed', () => failures++)
-    .on('failed', () => failures++)
-    .on('revoked', () => revocations++);
-  const error = await failOne(manager);
-  assert.deepEqual(codesOf(error), ['ACTOR_FAILED', 'HANDLER_FAILED', 'Error']);
-  const { deadly } = manager.streams;
-  for (const call of [
-    deadly.query('all', { partition: 1 }),
-    deadly.command('add', { key: keyOf(1, 3), args: [1] }),
-  ])
-    await assert.rejects(call, (refusal: unknown) => {
-      assert.deepEqual(codesOf(refusal), ['ACTOR_FAILED', 'HANDLER_FAILED', 'Error']);
-      return true;
-    });
-  await manager.ready();
-  await topics.fill(10, 0, 2);
-  await until(() => topics.settled([0, 2]), 'the others');
-  assert.equal(await deadly.command('add', { key: keyOf(2, 3, 9), args: [5] }), 5);
-  const { partitions } = await manager.stats();
-  const states = partitions.map(({ partition, state, failure }) => [partition, state, failure !== undefined]);
-  assert.deepEqual(states.sort(), [
-    [0, 'running', false],
-    [1, 'failed', true],
-    [2, 'running', false],
-  ]);
-  // Of what came after its last commit nothing is out.
-  assert.deepEqual(await topics.outputs(), topics.expected().outputs);
-  assert.deepEqual([failures, revocations, manager.state], [1, 0, 'running']);
+  await isolateOne(place());
 });
 
 test('reopening tries again: it fails again for the same cause, and serves once that is gone', async () => {
-  const manager = await desk.start(deadlyStream('decide'));
-  const error = await failOne(manager);
-  assert.deepEqual(codesOf(error), ['ACTOR_FAILED', 'TOPIC_MISSING', 'Error']);
-  const again = new Promise<PartitaError>((resolve) => {
-    manager.once('partitionFailed', (event) => {
-      resolve(event.error);
-    });
-  });
-  // It serves, and then comes to the same record; it may fail before its serving is noticed.
-  await manager.reopen('deadly', 1).catch(code('ACTOR_FAILED'));
-  assert.deepEqual(codesOf(await again), ['ACTOR_FAILED', 'TOPIC_MISSING', 'Error']);
-  await desk.log.createTopic({ topic: 'graves', partitions: 3 });
-  const waiting = manager.reopen('deadly', 1);
-  // Calls wait for it again.
-  assert.equal(await manager.streams.deadly.command('add', { key: keyOf(1, 3, 9), args: [3] }), 3);
-  await waiting;
-  await manager.reopen('deadly', 1);
-  await topics.fill(5);
-  await until(() => topics.settled(), 'all of them');
-  assert.deepEqual(await topics.outputs(), topics.expected().outputs);
-  assert.equal((await topics.deadLetters('graves')).length, 1);
-  await assert.rejects(manager.reopen('deadly', 7), code('PARTITION_NOT_OWNED'));
+  await reopenOne(place());
 });
 
 test('a manager starts with the partitions that can be opened, and says which can not', async () => {
@@ -121,46 +64,7 @@ test('a manager starts with the partitions that can be opened, and says which ca
 });
 
 test('a manager whose partition fails gives the others back, committed, and leaves; another takes over', async () => {
-  const leaver = await desk.start(deadlyStream('fail'), {
-    onPartitionFailed: 'leaveGroup',
-    instanceId: 'a',
-    advertise: 'a:1',
-    checkpoint: { intervalMs: 60_000 },
-  });
-  await leaver.ready();
-  await leaver.streams.deadly.command('add', { key: keyOf(0, 3, 9), args: [4], ack: 'processed' });
-  const left = new Promise<{ readonly committed: boolean; readonly error: PartitaError }>((resolve) => {
-    leaver.once('left', resolve);
-  });
-  await topics.fill(5, 0, 2);
-  const { deadly } = leaver.streams;
-  await until(
-    async () => [...(await deadly.queryAll('all', {})).values()].some((state) => state.length > 3),
-    'the records',
-  );
-  await topics.deed(1, 'throw');
-  const { committed, error } = await left;
-  assert.equal(committed, true);
-  assert.deepEqual(codesOf(error), ['ACTOR_FAILED', 'HANDLER_FAILED', 'Error']);
-  assert.equal(leaver.state, 'left');
-  // What had been processed is committed, also that which no checkpoint was due for.
-  await assert.rejects(deadly.query('all', { partition: 0 }), code('PARTITION_NOT_OWNED'));
-  await assert.rejects(deadly.query('all', { partition: 1 }), code('PARTITION_NOT_OWNED'));
-  await assert.rejects(leaver.ready(), code('ACTOR_FAILED'));
-  const next = await desk.start(deadlyStream('skip'), { instanceId: 'b', advertise: 'b:1' });
-  await next.ready();
-  await topics.fill(5);
-  await until(() => topics.settled(), 'all of them');
-  assert.equal(await next.streams.deadly.command('add', { key: keyOf(0, 3, 9), args: [0] }), 4);
-  assert.deepEqual(await topics.outputs(), topics.expected().outputs);
-  // The one that left still sends and locates.
-  const key = keyOf(2, 3);
-  assert.deepEqual(leaver.locate('deadly', key).partition, 2);
-  assert.equal(leaver.locate('deadly', key).local, false);
-  const sent = await deadly.send('events', { key, value: { n: 0 } });
-  assert.equal(sent.partition, 2);
-  await leaver.stop();
-  assert.equal(leaver.state, 'stopped');
+  await leaveAndHandOver(place());
 });
 
 test('a manager that leaves while a handler of another partition hangs still leaves, in bounded time', async () => {

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isPartitaError, kafka } from '../../src/index.js';
 import { describeKafka } from '../support/describe-kafka.js';
-import { KafkaOracleLog } from '../support/kafka-oracle-log.js';
+import { KafkaTopicsLog } from '../support/kafka-topics-log.js';
 import { startJob } from '../support/oracle-job.js';
 import type { Policy } from '../support/oracle-model.js';
 import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
@@ -25,7 +25,7 @@ describeKafka('the oracle on a broker', { otherClient: true }, (broker) => {
       const random = seededRandom(seed);
       const of = `oracle-${seed}-${Date.now().toString(36)}`;
       const stateDir = await mkdtemp(join(tmpdir(), 'partita-oracle-'));
-      const log = await KafkaOracleLog.connect(broker().brokers, of);
+      const log = await KafkaTopicsLog.connect(broker().brokers, of);
       const job = {
         log: kafka({ brokers: broker().brokers }),
         of,

@@ -1,5 +1,5 @@
 /**
- * `npm run test:simulation -- [--seeds 1000] [--from 1] [--steps 300] [--seed n [--without 3,17]] [--story] [--first]
+ * `npm run test:simulation -- [--seeds 1000] [--from 1] [--steps 400] [--seed n [--without 3,17]] [--story] [--first]
  * [--mutants]`: simulated worlds one after the other; the story of each that breaks a promise, made as small as it gets, and
  * a summary as a line of JSON and as a table. `--mutants` plants bugs instead and tells which seed finds each.
  */
@@ -12,7 +12,7 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
-    steps: { type: 'string', default: '300' },
+    steps: { type: 'string', default: '400' },
     seed: { type: 'string' },
     without: { type: 'string', default: '' },
     story: { type: 'boolean', default: false },

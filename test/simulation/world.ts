@@ -75,6 +75,7 @@ interface Nature {
   readonly ghosts: boolean;
   /** Members come and go. */
   readonly restless: boolean;
+  readonly sessionMs: number;
   /** Messages that arrive in one step, at most. */
   readonly pace: number;
 }
@@ -87,7 +88,6 @@ const KIND_OF = {
 const KEYS = 5;
 const COMPARISONS_MAX = 10;
 const QUIET_MS_MAX = 120_000;
-const SESSION_MS = 1_000;
 /** Directories of one world are not those of another, not even of the same seed: a broken one leaves its locks behind. */
 let runs = 0;
 /** Carries what its sender does not wait for any more. */
@@ -125,6 +125,9 @@ class World {
   #log!: EmbeddedLog;
   #invariants!: Invariants;
   #events = 0;
+  #guest: Member | undefined;
+  /** Who does not know the present generation. */
+  #missing: Member | undefined;
   #late = 0;
   #resets = 0;
   #broken: Error | undefined;
@@ -147,6 +150,7 @@ class World {
       faultChance: random.pick([0, 0.015, 0.04, 0.1]),
       lossChance: random.pick([0, 0.005, 0.02, 0.05]),
       ghosts: random.chance(0.5),
+      sessionMs: random.pick([1_000, 1_000, 3_000]),
       restless: random.chance(0.4),
       pace: random.pick([1, 3, 8]),
     };
@@ -224,16 +228,19 @@ class World {
     else if (choice < 13) this.#command(random);
     else if (choice < 16) this.#query(random);
     else if (choice === 16) this.#rearrange(random);
-    else if (choice < (this.#nature.restless ? 24 : 20) && this.#here().length < this.#nature.hosts)
-      this.#join();
-    else if (choice < 26 && this.#nature.restless) this.#leaveOne(random);
+    else if (choice < 20 && this.#here().length < this.#nature.hosts) this.#join();
+    else if (choice < (this.#missing?.owner.frozen === true ? 60 : 32) && this.#nature.restless)
+      this.#letOnePass(random);
     else {
       const fate = (canBe: readonly Delivery[], text: string): Delivery => {
         // What is seldom sent is lost more often, or it would never be.
-        const more = text.includes('log: assign') ? 8 : text.includes('log: commit') ? 4 : 1;
-        const rare = random.chance(more * this.#nature.lossChance);
+        const assigns = text.includes('log: assign');
+        const more = assigns ? 8 : text.includes('log: commit') ? 4 : 1;
+        const chance = assigns && this.#nature.restless ? 0.3 : more * this.#nature.lossChance;
+        const rare = random.chance(chance);
         const how = random.pick(canBe);
         if (!rare || !faulty || how === 'arrives') return 'arrives';
+        if (assigns && this.#nature.restless) this.#missGeneration(text.split(' ')[0]!, note);
         note(KIND_OF[how]);
         return how;
       };
@@ -253,11 +260,27 @@ class World {
     return this.#members.filter(({ state }) => state !== 'gone');
   }
 
-  /** Mostly the newest, so that the others get back what they had, with somebody in between who has committed. */
-  #leaveOne(random: SeededRandom): void {
-    const running = this.#members.filter(({ state }) => state === 'running');
-    const member = random.chance(0.8) ? running.at(-1) : random.pick(running);
-    if (running.length > 1 && member!.commits > 1) this.#leave(member!, 5_000);
+  /** One comes, takes a share, commits and leaves: the others get back what they had, with somebody in between. */
+  #letOnePass(random: SeededRandom): void {
+    const guest = this.#guest;
+    if (guest?.state === 'running' && guest.commits > 0) this.#leave(guest, 5_000);
+    else if (guest === undefined || guest.state === 'gone')
+      this.#guest = random.chance(0.1) ? this.#startOn('host-guest') : undefined;
+  }
+
+  /** Whoever did not hear of its assignment sleeps as long as it may stay a member: others come and go meanwhile. */
+  #missGeneration(name: string, note: (kind: string) => void): void {
+    const member = this.#members.find(({ owner, state }) => owner.name === name && state === 'running');
+    if (member === undefined || member.owner.frozen) return;
+    note('generations missed');
+    this.#freeze(member, this.#nature.sessionMs - 250);
+    this.#missing = member;
+  }
+
+  #freeze(member: Member, ms: number): void {
+    member.thawAt = this.#scheduler.clock.monotonic() + ms;
+    this.#scheduler.tell(`${member.owner.name} freezes until ${member.thawAt} ms`);
+    member.owner.freeze();
   }
 
   #passTime(random: SeededRandom): void {
@@ -288,7 +311,6 @@ class World {
       'resets',
     ] as const;
     const kind = random.pick(kinds);
-    const { clock } = this.#scheduler;
     const running = this.#members.filter(({ state }) => state === 'running' || state === 'starting');
     const member = running.length === 0 ? undefined : random.pick(running);
     switch (kind) {
@@ -301,9 +323,7 @@ class World {
       }
       case 'managers frozen': {
         if (member === undefined || member.owner.frozen) return undefined;
-        member.thawAt = clock.monotonic() + random.pick([50, 400, SESSION_MS * 3]);
-        this.#scheduler.tell(`${member.owner.name} freezes until ${member.thawAt} ms`);
-        member.owner.freeze();
+        this.#freeze(member, random.pick([50, 400, this.#nature.sessionMs * 3]));
         return kind;
       }
       case 'managers crashed': {
@@ -417,7 +437,7 @@ class World {
         checkpoint: { intervalMs: checkpointMs },
         chunkBytes,
         parkMs,
-        sessionTimeoutMs: SESSION_MS,
+        sessionTimeoutMs: this.#nature.sessionMs,
         rebalanceTimeoutMs: 3_000,
         transactionTimeoutMs: 1_000,
         restarts: { max: 1_000, firstMs: 5, maxMs: 100 },

@@ -4,15 +4,19 @@
  */
 import assert from 'node:assert/strict';
 import { partitionForKey } from '../../src/codec/murmur2.js';
-import { isPartitaError, processorAt, type EmbeddedLog, type StateManager } from '../../src/index.js';
+import { isPartitaError, processorAt, type StateManager } from '../../src/index.js';
 import type { Deed, DeadlyEvent } from '../fixtures/deadly.js';
 import type deadly from '../fixtures/deadly-fail.js';
+import { fixtureOf } from '../fixtures/oracle.js';
+import type { TopicsLog } from './topics-log.js';
 
 export type DeadlyManager = StateManager<ReturnType<typeof deadlyStream>>;
 
-export function deadlyStream(policy: 'fail' | 'skip' | 'dead-letter' | 'decide') {
-  const url = new URL(`../fixtures/deadly-${policy}.js`, import.meta.url);
-  return { deadly: processorAt<typeof deadly>(url) };
+export type DeadlyPolicy = 'fail' | 'skip' | 'dead-letter' | 'decide';
+
+/** @param of what stands before the names of its topics */
+export function deadlyStream(policy: DeadlyPolicy, of = '') {
+  return { deadly: processorAt<typeof deadly>(fixtureOf(`deadly-${policy}`, of)) };
 }
 
 /** The n-th key of a partition. */
@@ -23,17 +27,24 @@ export function keyOf(partition: number, partitions: number, n = 0): string {
   }
 }
 
+interface SentRecord {
+  readonly partition: number;
+  readonly key: string;
+  readonly event: DeadlyEvent;
+}
+
 export class DeadlyTopics {
   readonly partitions: number;
-  readonly #log: EmbeddedLog;
-  readonly #sent: { readonly partition: number; readonly key: string; readonly event: DeadlyEvent }[] = [];
+  readonly #log: TopicsLog;
+  readonly #sent: SentRecord[] = [];
+  readonly #added = new Map<string, number>();
 
-  private constructor(log: EmbeddedLog, partitions: number) {
+  private constructor(log: TopicsLog, partitions: number) {
     this.#log = log;
     this.partitions = partitions;
   }
 
-  static async create(log: EmbeddedLog, partitions: number): Promise<DeadlyTopics> {
+  static async create(log: TopicsLog, partitions: number): Promise<DeadlyTopics> {
     for (const topic of ['events', 'totals', 'dead']) await log.createTopic({ topic, partitions });
     return new DeadlyTopics(log, partitions);
   }
@@ -42,17 +53,32 @@ export class DeadlyTopics {
   async fill(records: number, ...partitions: readonly number[]): Promise<void> {
     const where = partitions.length === 0 ? Array.from({ length: this.partitions }, (_, i) => i) : partitions;
     for (let n = 0; n < records; n++)
-      for (const partition of where) await this.send(partition, { n: n + 1 }, n % 3);
+      await this.#send(where.map((partition) => this.#record(partition, { n: n + 1 }, n % 3)));
   }
 
   async send(partition: number, event: DeadlyEvent, key = 0): Promise<void> {
-    const record = { partition, key: keyOf(partition, this.partitions, key), event };
-    this.#sent.push(record);
-    await this.#log.produce('events', [{ key: record.key, value: JSON.stringify(event) }]);
+    await this.#send([this.#record(partition, event, key)]);
   }
 
   async deed(partition: number, deed: Deed): Promise<void> {
     await this.send(partition, { n: 1_000_000, deed });
+  }
+
+  async #send(records: readonly SentRecord[]): Promise<void> {
+    this.#sent.push(...records);
+    await this.#log.produce(
+      'events',
+      records.map(({ key, event }) => ({ key, value: JSON.stringify(event) })),
+    );
+  }
+
+  #record(partition: number, event: DeadlyEvent, key: number): SentRecord {
+    return { partition, key: keyOf(partition, this.partitions, key), event };
+  }
+
+  /** A command has added to a key that no record has. */
+  added(key: string, n: number): void {
+    this.#added.set(key, (this.#added.get(key) ?? 0) + n);
   }
 
   /** What the plain loop comes to: totals by key, and the outputs of each partition in order. */
@@ -65,6 +91,10 @@ export class DeadlyTopics {
       const total = (totals.get(key) ?? 0) + event.n;
       totals.set(key, total);
       outputs[partition]!.push([key, total]);
+    }
+    for (const [key, n] of this.#added) {
+      const partition = partitionForKey(Buffer.from(key), this.partitions);
+      if (partitions?.includes(partition) !== false) totals.set(key, n);
     }
     return { totals: [...totals].sort(byKey), outputs };
   }
@@ -80,10 +110,19 @@ export class DeadlyTopics {
 
   /** State and outputs are the plain loop's, once and in order. */
   async assertEqual(manager: DeadlyManager): Promise<void> {
-    const { totals, outputs } = this.expected();
-    const state = [...(await manager.streams.deadly.queryAll('all', {})).values()].flat();
-    assert.deepEqual(state.map(([key, total]) => [key, total] as const).sort(byKey), totals);
-    assert.deepEqual(await this.outputs(), outputs);
+    await this.assertState(manager);
+    assert.deepEqual(await this.outputs(), this.expected().outputs);
+  }
+
+  /** The state of these partitions, or of all, is the plain loop's. */
+  async assertState(manager: DeadlyManager, partitions?: readonly number[]): Promise<void> {
+    const { deadly } = manager.streams;
+    const state =
+      partitions === undefined
+        ? [...(await deadly.queryAll('all', {})).values()]
+        : await Promise.all(partitions.map((partition) => deadly.query('all', { partition })));
+    const totals = state.flat().map(([key, total]) => [key, total] as const);
+    assert.deepEqual(totals.sort(byKey), this.expected(partitions).totals);
   }
 
   async outputs(): Promise<[string, number][][]> {

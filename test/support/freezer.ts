@@ -5,13 +5,12 @@
 import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 
 /** What a frozen member does not get through: everything, its heartbeats alone, or the answers alone. */
-export const FREEZE_KINDS = ['everything', 'heartbeats', 'answers'] as const;
-type Kind = (typeof FREEZE_KINDS)[number];
+type Kind = 'everything' | 'heartbeats' | 'answers';
 
 interface Frost {
   readonly kind: Kind;
   /** Closed from the next such operation on. */
-  readonly at: LogOperation | undefined;
+  readonly at: string | undefined;
   closed: boolean;
   readonly thawed: Promise<void>;
   readonly thaw: () => void;
@@ -28,7 +27,7 @@ export class Freezer implements LogFaults {
   }
 
   /** @param at in the middle of the next such operation; absent: now */
-  freeze(clientId: string, kind: Kind = 'everything', at?: LogOperation): void {
+  freeze(clientId: string, kind: Kind = 'everything', at?: string): void {
     let thaw = (): void => undefined;
     const thawed = new Promise<void>((resolve) => (thaw = resolve));
     this.#frosts.set(clientId, { kind, at, closed: at === undefined, thawed, thaw });

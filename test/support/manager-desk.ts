@@ -3,7 +3,6 @@
  * it, and no directory may then be held any more.
  */
 import assert from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
 import {
   embeddedLog,
   isPartitaError,
@@ -11,6 +10,7 @@ import {
   type EmbeddedLog,
   type EmbeddedLogOptions,
   type ErrorCode,
+  type LogFactory,
   type ManagerOptions,
   type Streams,
 } from '../../src/index.js';
@@ -20,21 +20,36 @@ import { temporaryDirectory } from './temporary-directory.js';
 /** For options that hold for every manager of the file. */
 type Defaults = Partial<Omit<ManagerOptions, 'streams'>>;
 
-export class ManagerDesk {
-  readonly log: EmbeddedLog;
+export class ManagerDesk<L extends LogFactory = EmbeddedLog> {
+  readonly log: L;
   readonly stateDir: string;
   readonly #defaults: Defaults;
+  readonly #closeLog: () => Promise<void>;
   readonly #managers: StateManager[] = [];
 
-  private constructor(log: EmbeddedLog, stateDir: string, defaults: Defaults) {
+  private constructor(log: L, stateDir: string, defaults: Defaults, closeLog: () => Promise<void>) {
     this.log = log;
+    this.#closeLog = closeLog;
     this.stateDir = stateDir;
     this.#defaults = defaults;
   }
 
   static async open(defaults: Defaults = {}, logOptions: EmbeddedLogOptions = {}): Promise<ManagerDesk> {
-    const stateDir = temporaryDirectory('managers');
-    return new ManagerDesk(await embeddedLog(logOptions), stateDir, defaults);
+    const log = await embeddedLog(logOptions);
+    return new ManagerDesk(log, temporaryDirectory('managers'), defaults, () => log.close());
+  }
+
+  /** On a log that stays open when the desk is closed. */
+  static async openOn<L extends LogFactory>(log: L, defaults: Defaults = {}): Promise<ManagerDesk<L>> {
+    return new ManagerDesk(log, temporaryDirectory('managers'), defaults, () => Promise.resolve());
+  }
+
+  /** @param log ends with the desk */
+  static async on<L extends LogFactory & { close(): Promise<void> }>(
+    log: L,
+    defaults: Defaults = {},
+  ): Promise<ManagerDesk<L>> {
+    return new ManagerDesk(log, temporaryDirectory('managers'), defaults, () => log.close());
   }
 
   /** One worker and a checkpoint every 20 ms, if neither the desk nor the test says otherwise. */
@@ -59,9 +74,12 @@ export class ManagerDesk {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
-    await this.log.close();
-    await rm(this.stateDir, { recursive: true, force: true });
-    assert.deepEqual(heldDirectories(), []);
+    await this.#closeLog();
+    // Another desk of the process may still hold its own.
+    assert.deepEqual(
+      heldDirectories().filter((directory) => directory.startsWith(this.stateDir)),
+      [],
+    );
   }
 }
 

@@ -3,27 +3,35 @@
  * and in order, each acknowledged command once, each rejected one not at all, or once where nobody can know.
  */
 import assert from 'node:assert/strict';
-import { isPartitaError, processorAt, type EmbeddedLog, type StateManager } from '../../src/index.js';
+import { isPartitaError, processorAt, type StateManager } from '../../src/index.js';
 import type forward from '../fixtures/forward-processor.js';
 import type merged from '../fixtures/merged-processor.js';
 import type moved from '../fixtures/moved-processor.js';
 import type { Walk } from '../fixtures/moved-processor.js';
+import { fixtureOf } from '../fixtures/oracle.js';
 import type { SeededRandom } from './seeded-random.js';
+import type { TopicsLog } from './topics-log.js';
 
 export const PARTITIONS = 6;
 const KEYS = 40;
 /** Of each side of the merge, per partition: a backlog that is worked off while actors move. */
 const MERGED = 600;
 
-export const streams = {
-  moved: processorAt<typeof moved>(new URL('../fixtures/moved-processor.js', import.meta.url)),
-  copied: processorAt<typeof forward>(new URL('../fixtures/forward-processor.js', import.meta.url)),
-  merged: processorAt<typeof merged>(new URL('../fixtures/merged-processor.js', import.meta.url)),
-};
-type Manager = StateManager<typeof streams>;
+/** @param of what stands before the names of their topics */
+export function movingStreams(of = '') {
+  return {
+    moved: processorAt<typeof moved>(fixtureOf('moved-processor', of)),
+    copied: processorAt<typeof forward>(fixtureOf('forward-processor', of)),
+    merged: processorAt<typeof merged>(fixtureOf('merged-processor', of)),
+  };
+}
+
+export const streams = movingStreams();
+export type MovingManager = StateManager<typeof streams>;
+export type MovingStream = keyof typeof streams;
 
 export class MovingLoad {
-  readonly #log: EmbeddedLog;
+  readonly #log: TopicsLog;
   readonly #random: SeededRandom;
   readonly #walks = new Map<string, { n: number; sum: number }>();
   readonly #acknowledged: string[] = [];
@@ -32,7 +40,7 @@ export class MovingLoad {
   #commands = 0;
   queries = 0;
 
-  constructor(log: EmbeddedLog, random: SeededRandom) {
+  constructor(log: TopicsLog, random: SeededRandom) {
     this.#log = log;
     this.#random = random;
   }
@@ -79,7 +87,7 @@ export class MovingLoad {
   }
 
   /** Some calls at once; each settles within its timeout, whatever moves meanwhile. */
-  async call(manager: Manager): Promise<void> {
+  async call(manager: MovingManager): Promise<void> {
     const { moved } = manager.streams;
     const applied = Array.from({ length: 4 }, async () => {
       const id = `c${this.#commands++}`;
@@ -110,7 +118,7 @@ export class MovingLoad {
   }
 
   /** Whether everything that went in has been processed. */
-  async isDone(manager: Manager): Promise<boolean> {
+  async isDone(manager: MovingManager): Promise<boolean> {
     const walks = await this.#walksOf(manager);
     const n = [...walks.values()].reduce((sum, walk) => sum + walk.n, 0);
     const together = await manager.streams.merged.queryAll('merged', {});
@@ -119,7 +127,7 @@ export class MovingLoad {
   }
 
   /** After everything has been processed, and committed. */
-  async verify(manager: Manager, guarantee: 'exactly-once' | 'at-least-once'): Promise<void> {
+  async verify(manager: MovingManager, guarantee: 'exactly-once' | 'at-least-once'): Promise<void> {
     const walks = await this.#walksOf(manager);
     for (const [key, { n, sum }] of this.#walks) assert.deepEqual(walks.get(key), { n, sum, wrong: 0 }, key);
     const together = await manager.streams.merged.queryAll('merged', {});
@@ -151,7 +159,7 @@ export class MovingLoad {
     assert.equal(new Set(copies).size, this.#letters);
   }
 
-  async #walksOf(manager: Manager): Promise<Map<string, Walk>> {
+  async #walksOf(manager: MovingManager): Promise<Map<string, Walk>> {
     const walks = await Promise.all(
       [...this.#walks.keys()].map(
         async (key) => [key, await manager.streams.moved.query('walk', { key })] as const,
