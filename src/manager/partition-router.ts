@@ -24,6 +24,8 @@ interface Lane extends TopicPartition {
   outstandingBytes: number;
   doneBytes: number;
   outstandingEmpty: number;
+  /** A chunk says how far its input reaches. */
+  hasChunk: boolean;
   paused: boolean;
 }
 
@@ -69,6 +71,7 @@ export class PartitionRouter {
         outstandingBytes: 0,
         doneBytes: 0,
         outstandingEmpty: 0,
+        hasChunk: false,
         paused: false,
       };
     }
@@ -119,9 +122,13 @@ export class PartitionRouter {
     };
   }
 
-  /** Only a merge of several inputs waits for the news that one is at its end. */
+  /**
+   * A merge of several inputs waits for the news that one is at its end. With a single input the chunks say it, if there is
+   * one: windows that close by idleness wait for it in an actor to which nothing comes any more.
+   */
   #deliverEmpty(lane: Lane, chunk: FetchedChunk): boolean {
-    if (lane.route.inputs.length === 1 || lane.outstandingEmpty >= EMPTY_OUTSTANDING_MAX) return false;
+    const knows = lane.route.inputs.length === 1 && lane.hasChunk;
+    if (knows || lane.outstandingEmpty >= EMPTY_OUTSTANDING_MAX) return false;
     lane.outstandingEmpty++;
     this.#send(lane, chunk, () => lane.outstandingEmpty--);
     return true;
@@ -129,6 +136,7 @@ export class PartitionRouter {
 
   #send(lane: Lane, chunk: FetchedChunk, onSettled: () => void): void {
     const { route } = lane;
+    lane.hasChunk = true;
     route.api.process({ ...chunk, epoch: route.epoch }).then(
       ({ accepted }) => {
         onSettled();

@@ -1,7 +1,8 @@
 /**
  * A scan of one store: the layers' changes in its range, taken at the call, over the engine's snapshot of the same
- * moment, merged in either direction. It sees that moment to its end, reads a page at a time, caches nothing, and closes
- * its snapshot at its end, on `return`, on an error, and when its record or the state ends.
+ * moment, merged in either direction; or, instead of the whole, parts of it, as of that moment. It sees that to its end,
+ * reads a page at a time, caches nothing, and closes its snapshot at its end, on `return`, on an error, and when its record
+ * or the state ends.
  */
 import { PartitaError } from '../core/errors.js';
 import type { EngineScan, EngineSnapshot } from '../storage/storage-engine.js';
@@ -57,11 +58,11 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
   constructor(request: ScanRequest) {
     this.#request = request;
     checkLimit(request);
-    this.#entries = this.#merge();
     const { from, to } = request.range;
     const empty = (to !== undefined && from >= to) || request.limit === 0;
     this.#overlay = empty ? [] : overlayOf(request);
     this.#snapshot = empty ? undefined : this.#takeSnapshot();
+    this.#entries = this.#merge(request.range, this.#overlay, true);
     request.scope.addScan(this);
     request.layers.addScan(this);
   }
@@ -87,18 +88,33 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
     return result;
   }
 
+  /** The entries of a part of the range, in order, as often as it is asked for until `return`. Without limit, forwards. */
+  part(from: unknown, to: unknown): AsyncGenerator<ScanEntry, undefined> {
+    const { keys } = this.#request;
+    const range = { from: keys.bound(from), to: keys.bound(to) };
+    const overlay = this.#overlay.slice(
+      position(this.#overlay, range.from),
+      position(this.#overlay, range.to),
+    );
+    return this.#merge(range, overlay, false);
+  }
+
   end(error: PartitaError): void {
     this.#ended ??= error;
     if (!this.#reading) void this.#close();
   }
 
-  async *#merge(): AsyncGenerator<ScanEntry, undefined> {
+  /** @param closes what it ends with: the whole scan, or a part of it only */
+  async *#merge(
+    within: KeyRange,
+    overlay: readonly Overlay[],
+    closes: boolean,
+  ): AsyncGenerator<ScanEntry, undefined> {
     const { keys, form, clockMs, limit = Infinity, reverse } = this.#request;
-    const overlay = this.#overlay;
     let at = 0;
     let given = 0;
     try {
-      for await (const page of this.#pages()) {
+      for await (const page of this.#pages(within)) {
         for (const [engineKey, stored] of page) {
           const key = overlay.length === 0 ? '' : latin1(engineKey);
           // What the layers have before this key of the engine, in the direction of the scan.
@@ -125,25 +141,29 @@ export class StoreScan implements AsyncIterableIterator<ScanEntry>, OpenScan {
         if (++given >= limit) return;
       }
     } finally {
-      await this.#close();
+      if (closes) await this.#close();
     }
   }
 
   /** Pages of the engine; the record may end while one is read. */
-  async *#pages(): AsyncGenerator<readonly (readonly [Uint8Array, Uint8Array])[], void> {
+  async *#pages(within: KeyRange): AsyncGenerator<readonly (readonly [Uint8Array, Uint8Array])[], void> {
     this.#check();
     if (this.#snapshot === undefined) return;
-    let { range } = this.#request;
+    let range = within;
     for (let expired = -1; expired !== this.#expired;) {
       // What has expired was counted in the engine's limit: as often as there was such, the scan goes on behind.
       expired = this.#expired;
       const scan = this.#openScan(this.#snapshot, range);
-      for (;;) {
-        const page = await this.#readPage(scan);
-        this.#check();
-        if (page.length === 0) break;
-        yield page;
-        range = rest(range, page.at(-1)![0], this.#request.reverse);
+      try {
+        for (;;) {
+          const page = await this.#readPage(scan);
+          this.#check();
+          if (page.length === 0) break;
+          yield page;
+          range = rest(range, page.at(-1)![0], this.#request.reverse);
+        }
+      } finally {
+        await scan.close();
       }
       if (this.#request.limit === undefined) return;
     }
@@ -246,6 +266,18 @@ function mergeOverlays(below: readonly Overlay[], above: readonly Overlay[]): Ov
     merged.push(over);
   }
   return merged.concat(below.slice(i));
+}
+
+/** The first position in an overlay, forwards, whose key is not below `key`. */
+function position(overlay: readonly Overlay[], key: string): number {
+  let low = 0;
+  let high = overlay.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (overlay[middle]!.key < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** What of the range comes after `last`, in the direction of the scan. */

@@ -11,7 +11,8 @@ import { processorAt } from '../../src/index.js';
 import { topicOf } from '../fixtures/oracle.js';
 import type left from '../fixtures/left-processor.js';
 import type pairs from '../fixtures/pairs-processor.js';
-import { amount, fixture, refused, until, type LedgerDesk, type LedgerLog } from '../support/ledger-desk.js';
+import { amount, fixture, refused, type LedgerDesk, type LedgerLog } from '../support/ledger-desk.js';
+import { until } from '../support/waiting.js';
 
 const AT_ONCE = { restarts: { max: 0 } } as const;
 

@@ -7,18 +7,12 @@ import { isPartitaError } from '../../src/core/errors.js';
 import { embeddedLog } from '../../src/log/embedded/embedded-log.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { batchOf, readAll, TestMember } from '../contract/log-client.js';
+import { until } from '../support/waiting.js';
 
 async function logWith(faults: LogFaults, partitions = 1) {
   const log = await embeddedLog({ faults });
   await log.createTopic({ topic: 't', partitions });
   return log;
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let waited = 0; !holds(); waited += 5) {
-    assert.ok(waited < 5_000, `it never came to pass that ${what}`);
-    await sleep(5);
-  }
 }
 
 const transaction = (value: string) => ({
@@ -116,19 +110,19 @@ test('a member whose heartbeats are held is evicted; it learns so when they go t
     member.session = await client.join({ group: 'g', topics: ['t'], ...timeouts }, member);
   };
   await join('silent', silent);
-  await until('the silent one has all', () => silent.owned.size === 2);
+  await until(() => silent.owned.size === 2, 'the silent one has all');
   await join('other', other);
-  await until('they share', () => silent.owned.size === 1 && other.owned.size === 1);
+  await until(() => silent.owned.size === 1 && other.owned.size === 1, 'they share');
   const zombie = [...silent.owned.values()];
   held = new Promise((resolve) => (release = resolve));
-  await until('the other has all', () => other.owned.size === 2);
+  await until(() => other.owned.size === 2, 'the other has all');
   assert.equal(silent.lost.length, 0);
   assert.equal(await silent.session!.owns(zombie[0]!), 'no');
   held = undefined;
   release();
-  await until('the silent one is told', () => silent.lost.length === 1);
+  await until(() => silent.lost.length === 1, 'the silent one is told');
   assert.deepEqual(silent.lost[0], zombie);
-  await until('they share again', () => silent.owned.size === 1 && other.owned.size === 1);
+  await until(() => silent.owned.size === 1 && other.owned.size === 1, 'they share again');
   await Promise.all([silent.session!.leave(), other.session!.leave()]);
   assert.deepEqual([...silent.errors, ...other.errors], []);
 });
@@ -154,7 +148,7 @@ test('an assignment that arrives after the next rebalance has begun is followed 
   assert.deepEqual([first.assignments.length, second.assignments.length], [0, 0]);
   held = undefined;
   release();
-  await until('they share', () => first.owned.size === 1 && second.owned.size === 1);
+  await until(() => first.owned.size === 1 && second.owned.size === 1, 'they share');
   assert.equal(first.assignments[0]!.gained.length, 2);
   assert.equal(first.revoked.length, 1);
   assert.deepEqual(first.errors, []);
@@ -170,7 +164,7 @@ test("an owner that can't be asked is unknown, not lost", async () => {
   const client = await log.connect({ clientId: 'c' });
   const member = new TestMember();
   member.session = await client.join({ group: 'g', topics: ['t'] }, member);
-  await until('it is assigned', () => member.owned.size === 1);
+  await until(() => member.owned.size === 1, 'it is assigned');
   cut = true;
   assert.equal(await member.session.owns({ topic: 't', partition: 0 }), 'unknown');
 });

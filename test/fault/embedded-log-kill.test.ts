@@ -1,8 +1,6 @@
 /** A directory log whose process is killed at any moment holds everything it acknowledged, and transactions whole or not at all. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
 import { test } from 'node:test';
@@ -11,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 import { isPartitaError } from '../../src/core/errors.js';
 import { embeddedLog, type EmbeddedLog } from '../../src/log/embedded/embedded-log.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const APPENDER = fileURLToPath(new URL('../fixtures/log-appender.js', import.meta.url));
 const KILLS = 8;
@@ -44,58 +43,50 @@ async function numbers(log: EmbeddedLog, topic: string, partition?: number): Pro
 }
 
 test('every acknowledged append and transaction survives kill -9, again and again', async () => {
-  const root = await mkdtemp(join(tmpdir(), 'partita-kill-'));
+  const root = temporaryDirectory('kill');
   const dir = join(root, 'log');
-  try {
-    const acknowledged: number[] = [];
-    for (let kill = 0; kill < KILLS; kill++) {
-      const seed = kill * 1_000_000;
-      const delayMs = Math.floor(Math.random() * 120);
-      const acks = await appendUntilKilled(dir, seed, delayMs);
-      acknowledged.push(...acks);
-      const last = acks.at(-1)!;
-      await using log = await embeddedLog({ dir });
-      const context = `kill ${kill} after ${delayMs} ms, ${acks.length} acknowledged`;
-      const plain = await numbers(log, 'plain');
-      const sums = [await numbers(log, 'sums', 0), await numbers(log, 'sums', 1)];
-      const wanted = (parity: number) => acknowledged.filter((n) => n % 2 === parity);
-      const missing = (found: number[], parity: number) => {
-        const has = new Set(found);
-        assert.equal(has.size, found.length, `${context}: nothing is there twice`);
-        return wanted(parity).filter((n) => !has.has(n));
-      };
-      assert.deepEqual(missing(plain, 0), [], context);
-      assert.deepEqual(missing(sums[0]!, 1), [], context);
-      assert.deepEqual(sums[0], sums[1], `${context}: a transaction is in both partitions or in none`);
-      // The offsets are those of the newest transaction that is there, acknowledged or not.
-      const newest = sums[0]!.at(-1)!;
-      assert.ok(newest === last || newest === last + 1 || newest === last - 1, context);
-      assert.deepEqual(await log.committed('g'), [
-        { topic: 'plain', partition: 0, offset: newest, metadata: `m${newest}` },
-      ]);
-      for (const bounds of await log.bounds('sums')) assert.equal(bounds.lastStable, bounds.end, context);
-    }
-  } finally {
-    await rm(root, { recursive: true });
+  const acknowledged: number[] = [];
+  for (let kill = 0; kill < KILLS; kill++) {
+    const seed = kill * 1_000_000;
+    const delayMs = Math.floor(Math.random() * 120);
+    const acks = await appendUntilKilled(dir, seed, delayMs);
+    acknowledged.push(...acks);
+    const last = acks.at(-1)!;
+    await using log = await embeddedLog({ dir });
+    const context = `kill ${kill} after ${delayMs} ms, ${acks.length} acknowledged`;
+    const plain = await numbers(log, 'plain');
+    const sums = [await numbers(log, 'sums', 0), await numbers(log, 'sums', 1)];
+    const wanted = (parity: number) => acknowledged.filter((n) => n % 2 === parity);
+    const missing = (found: number[], parity: number) => {
+      const has = new Set(found);
+      assert.equal(has.size, found.length, `${context}: nothing is there twice`);
+      return wanted(parity).filter((n) => !has.has(n));
+    };
+    assert.deepEqual(missing(plain, 0), [], context);
+    assert.deepEqual(missing(sums[0]!, 1), [], context);
+    assert.deepEqual(sums[0], sums[1], `${context}: a transaction is in both partitions or in none`);
+    // The offsets are those of the newest transaction that is there, acknowledged or not.
+    const newest = sums[0]!.at(-1)!;
+    assert.ok(newest === last || newest === last + 1 || newest === last - 1, context);
+    assert.deepEqual(await log.committed('g'), [
+      { topic: 'plain', partition: 0, offset: newest, metadata: `m${newest}` },
+    ]);
+    for (const bounds of await log.bounds('sums')) assert.equal(bounds.lastStable, bounds.end, context);
   }
 });
 
 test('a second process is told that the log is in use, and the first goes on', async () => {
-  const root = await mkdtemp(join(tmpdir(), 'partita-lock-'));
+  const root = temporaryDirectory('lock');
   const dir = join(root, 'log');
-  try {
-    const acks = await appendUntilKilled(dir, 0, 30, async () => {
-      await assert.rejects(embeddedLog({ dir }), (error) => {
-        assert.ok(isPartitaError(error, 'LOG_LOCKED'));
-        assert.ok(error.message.includes(dir));
-        return true;
-      });
+  const acks = await appendUntilKilled(dir, 0, 30, async () => {
+    await assert.rejects(embeddedLog({ dir }), (error) => {
+      assert.ok(isPartitaError(error, 'LOG_LOCKED'));
+      assert.ok(error.message.includes(dir));
+      return true;
     });
-    assert.ok(acks.length > 1);
-    await using log = await embeddedLog({ dir });
-    await assert.rejects(embeddedLog({ dir }), (error) => isPartitaError(error, 'LOG_LOCKED'));
-    assert.ok((await numbers(log, 'plain')).length > 0);
-  } finally {
-    await rm(root, { recursive: true });
-  }
+  });
+  assert.ok(acks.length > 1);
+  await using log = await embeddedLog({ dir });
+  await assert.rejects(embeddedLog({ dir }), (error) => isPartitaError(error, 'LOG_LOCKED'));
+  assert.ok((await numbers(log, 'plain')).length > 0);
 });

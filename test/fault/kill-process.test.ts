@@ -6,16 +6,24 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { on, once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { embeddedLog, type EngineKind } from '../../src/index.js';
 import type { Ack, Report } from '../fixtures/killed-job.js';
 import type { Dump } from '../fixtures/oracle.js';
-import { readAll } from '../support/oracle-job.js';
-import { assertTotals, byPartition, expectedOf, type RawRecord } from '../support/oracle-model.js';
+import { adjustedKeys, createTopics, readAll } from '../support/oracle-job.js';
+import {
+  appliedOnce,
+  assertNoneLost,
+  assertTotals,
+  byPartition,
+  expectedOf,
+  rowsOf,
+  type RawRecord,
+} from '../support/oracle-model.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const PARTITIONS = 4;
 const JOB = new URL('../fixtures/killed-job.js', import.meta.url);
@@ -31,10 +39,9 @@ for (const { engine, kills } of KILLS)
     const seed = Number(process.env['ORACLE_SEED'] ?? Date.now() % 1_000_000);
     t.diagnostic(`ORACLE_SEED=${seed}`);
     const random = seededRandom(seed);
-    const dir = await mkdtemp(join(tmpdir(), 'partita-kill-'));
+    const dir = temporaryDirectory('kill');
     await withLog(dir, async (log) => {
-      for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-        await log.createTopic({ topic, partitions: PARTITIONS });
+      await createTopics(log, PARTITIONS);
     });
     for (let life = 0; life < kills; life++) {
       // Some die while they start and recover, others at work.
@@ -52,22 +59,22 @@ for (const { engine, kills } of KILLS)
 
     const dumps = await lastLife([dir, engine, '0', String(expected.processed)]);
     assertTotals(dumps, expected);
-    const applied = assertCommands(dumps, acks);
+    const applied = appliedOnce(dumps);
+    assertNoneLost(acks.commands, applied);
     const outputs = await withLog(dir, async (log) => ({
       totals: byPartition(await readAll(log, 'totals'), PARTITIONS),
-      adjusted: (await readAll(log, 'adjusted')).map(({ key }) => Buffer.from(key!).toString()).sort(),
+      adjusted: await adjustedKeys(log),
     }));
     assert.deepEqual(outputs.totals, expected.outputs);
     assert.deepEqual(outputs.adjusted, [...applied].sort());
-    assert.ok(totals.length <= expected.processed && adjusted.length <= applied.length);
+    assert.ok(totals.length <= expected.processed && adjusted.length <= applied.size);
 
     await rm(join(dir, 'state'), { recursive: true });
-    assert.deepEqual(sorted(await lastLife([dir, engine, '0', String(expected.processed)])), sorted(dumps));
+    assert.deepEqual(rowsOf(await lastLife([dir, engine, '0', String(expected.processed)])), rowsOf(dumps));
     t.diagnostic(
-      `${numbers} records and ${applied.length} commands in the log, ${acks.commands.length} of them acknowledged`,
+      `${numbers} records and ${applied.size} commands in the log, ${acks.commands.length} of them acknowledged`,
     );
     assert.ok(acks.numbers.length > 0 && acks.commands.length > 0);
-    await rm(dir, { recursive: true, force: true });
   });
 
 interface Acks {
@@ -119,30 +126,6 @@ function assertInputs(inLog: readonly RawRecord[], acks: Acks): number {
     'acknowledged records that the log has lost',
   );
   return numbers.length;
-}
-
-/** The keys of the commands that were applied. */
-function assertCommands(dumps: readonly Dump[], acks: Acks): readonly string[] {
-  const adjustments = dumps.flatMap((dump) => dump.adjustments);
-  assert.deepEqual(
-    adjustments.filter(([, times]) => times !== 1),
-    [],
-    'commands that were applied more than once',
-  );
-  const applied = new Set(adjustments.map(([key]) => key));
-  assert.equal(applied.size, adjustments.length);
-  assert.deepEqual(
-    acks.commands.filter((key) => !applied.has(key)),
-    [],
-    'acknowledged commands that were lost',
-  );
-  return [...applied];
-}
-
-function sorted(dumps: readonly Dump[]): string[] {
-  return dumps
-    .flatMap(({ totals, adjustments }) => [...totals, ...adjustments].map((entry) => JSON.stringify(entry)))
-    .sort();
 }
 
 async function withLog<T>(

@@ -4,8 +4,6 @@
  * acknowledged counts once, what was rejected as not applied never, the rest at most once. `ORACLE_SEED` repeats a seed.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,15 +15,23 @@ import { importProcessor } from '../../src/processor/import-processor.js';
 import { preloadEngine } from '../../src/threads/preload-engine.js';
 import { ThreadPool } from '../../src/threads/thread-pool.js';
 import type { Dump } from '../fixtures/oracle.js';
-import { readAll, settled, startJob, type Job } from '../support/oracle-job.js';
-import { assertTotals, byPartition, expectedOf } from '../support/oracle-model.js';
+import { adjustedKeys, createTopics, readAll, settled, startJob, type Job } from '../support/oracle-job.js';
+import {
+  appliedOnce,
+  assertNoneLost,
+  assertTotals,
+  byPartition,
+  expectedOf,
+  rowsOf,
+} from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const WORKERS = 2;
 const KEYS = 100;
 const COMMANDS_AT_ONCE = 6;
-const SETTLE_MS = 60_000;
 const DEATHS: readonly { readonly engine: EngineKind; readonly deaths: number }[] = [
   { engine: 'level', deaths: 70 },
   { engine: 'rocksdb', deaths: 30 },
@@ -36,10 +42,9 @@ for (const { engine, deaths } of DEATHS)
     const seed = Number(process.env['ORACLE_SEED'] ?? Date.now() % 1_000_000);
     t.diagnostic(`ORACLE_SEED=${seed}`);
     const random = seededRandom(seed);
-    const dir = await mkdtemp(join(tmpdir(), 'partita-threads-'));
+    const dir = temporaryDirectory('threads');
     const log = await embeddedLog({ dir: join(dir, 'log') });
-    for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-      await log.createTopic({ topic, partitions: PARTITIONS });
+    await createTopics(log, PARTITIONS);
     const threads: { pool?: ThreadPool } = {};
     const start = (of: string): Promise<Job> =>
       startJob({ ...options, stateDir: join(dir, of) }, kept(threads));
@@ -58,23 +63,21 @@ for (const { engine, deaths } of DEATHS)
     await work.end();
 
     const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
-    const dumps = await settled(job, expected.processed, SETTLE_MS);
+    const dumps = await settled(job, expected.processed, PATIENCE_MS);
     assertTotals(dumps, expected);
     assert.equal(expected.processed, work.appended);
     const applied = work.assertCommands(dumps);
     assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
-    const adjusted = (await readAll(log, 'adjusted')).map(({ key }) => Buffer.from(key!).toString());
-    assert.deepEqual(adjusted.sort(), applied);
+    assert.deepEqual(await adjustedKeys(log), applied);
     await job.stop();
     assert.deepEqual(heldDirectories(), []);
 
     const other = await start('other');
-    assert.deepEqual(sorted(await settled(other, expected.processed, SETTLE_MS)), sorted(dumps));
+    assert.deepEqual(rowsOf(await settled(other, expected.processed, PATIENCE_MS)), rowsOf(dumps));
     await other.stop();
     t.diagnostic(`${work.appended} records; commands: ${JSON.stringify(work.counts)}`);
     assert.ok(work.counts.acknowledged > deaths);
     await log.close();
-    await rm(dir, { recursive: true, force: true });
   });
 
 /** The system's environment, whose threads the test can end. */
@@ -146,7 +149,7 @@ class Work {
   }
 
   async until(condition: () => boolean): Promise<void> {
-    const end = performance.now() + SETTLE_MS;
+    const end = performance.now() + PATIENCE_MS;
     while (!condition() && this.#failure === undefined) {
       assert.ok(performance.now() < end, 'no command was acknowledged any more');
       await sleep(2);
@@ -161,16 +164,9 @@ class Work {
 
   /** The keys of those that were applied, each once. */
   assertCommands(dumps: readonly Dump[]): string[] {
-    const adjustments = dumps.flatMap((dump) => dump.adjustments);
-    assert.deepEqual(
-      adjustments.filter(([, times]) => times !== 1),
-      [],
-      'commands that were applied more than once',
-    );
-    const applied = new Set(adjustments.map(([key]) => key));
-    const without = (keys: Iterable<string>) => [...keys].filter((key) => !applied.has(key));
-    assert.deepEqual(without(this.#acknowledged), [], 'acknowledged commands that were lost');
-    assert.equal(without(this.#notApplied).length, this.#notApplied.size, 'a rejected one was applied');
+    const applied = appliedOnce(dumps);
+    assertNoneLost(this.#acknowledged, applied);
+    for (const key of this.#notApplied) assert.ok(!applied.has(key), `${key} was rejected and applied`);
     for (const key of applied) assert.ok(this.#acknowledged.has(key) || this.#unknown.has(key), key);
     return [...applied].sort();
   }
@@ -192,7 +188,7 @@ class Work {
     for (let i = 0; !this.#ended; i++) {
       const key = `${prefix}-${i}`;
       try {
-        await this.#job.streams.oracle.command('adjust', { key, args: [1], timeoutMs: SETTLE_MS });
+        await this.#job.streams.oracle.command('adjust', { key, args: [1], timeoutMs: PATIENCE_MS });
         this.#acknowledged.add(key);
         this.counts.acknowledged++;
       } catch (error) {
@@ -203,10 +199,4 @@ class Work {
       }
     }
   }
-}
-
-function sorted(dumps: readonly Dump[]): string[] {
-  return dumps
-    .flatMap(({ totals, adjustments }) => [...totals, ...adjustments].map((entry) => JSON.stringify(entry)))
-    .sort();
 }

@@ -3,18 +3,17 @@
  * that of a plain loop. Once with the whole runtime, and, by seed, in one thread.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { TestDriver } from '../../src/testing/index.js';
 import oracle from '../fixtures/oracle-fail.js';
-import { readAll, settled, startJob } from '../support/oracle-job.js';
+import { createTopics, readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 
@@ -60,9 +59,8 @@ for (const seed of [1, 2, 3])
     const random = seededRandom(seed);
     const faults = new CommitFaults(random, 0.15, () => sleep(random.between(1, 150)));
     const log = await embeddedLog({ faults });
-    for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-      await log.createTopic({ topic, partitions: PARTITIONS });
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-lost-'));
+    await createTopics(log, PARTITIONS);
+    const stateDir = temporaryDirectory('lost');
     const job = await startJob({
       log,
       stateDir,
@@ -79,7 +77,7 @@ for (const seed of [1, 2, 3])
     }
     faults.on = false;
     const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
-    const dumps = await settled(job, expected.processed, 20_000);
+    const dumps = await settled(job, expected.processed, PATIENCE_MS);
     await job.stop();
     t.diagnostic(JSON.stringify(faults.counts));
     for (const [fault, count] of Object.entries(faults.counts))
@@ -87,7 +85,6 @@ for (const seed of [1, 2, 3])
     assertTotals(dumps, expected);
     assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   });
 
 test('commits whose answer is lost are settled by the next actor (one thread, 20 seeds)', async () => {

@@ -9,6 +9,7 @@ import { describe, test } from 'node:test';
 import { isPartitaError, processorAt, type StateManager } from '../../src/index.js';
 import type totals from '../fixtures/totals-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const streams = {
   totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
@@ -278,12 +279,4 @@ function storyOf(error: unknown): string {
   const messages: string[] = [];
   for (let at = error; at instanceof Error; at = at.cause) messages.push(at.message);
   return messages.join(' ← ');
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 60_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, 'it did not come about within 60 s');
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }

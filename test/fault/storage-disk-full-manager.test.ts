@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +19,7 @@ import {
 } from '../../src/index.js';
 import type lastValue from '../fixtures/last-value-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const streams = {
   kept: processorAt<typeof lastValue>(new URL('../fixtures/last-value-processor.js', import.meta.url)),
@@ -40,7 +42,7 @@ for (const engine of ['level', 'rocksdb'] as const) {
         const errors: unknown[] = [];
         manager.on('restarting', ({ error }) => errors.push(error));
         const model = new Map<string, number>();
-        await fill(desk.log, model, () => errors.length >= 2);
+        await fill(desk.log, model, () => errors.length >= 4);
         await until(() => errors.length >= 4, 'it is tried again while the disk is full');
         for (const error of errors) assert.ok(hasCause(error, 'DISK_FULL'), String(error));
         await rm(ballast);
@@ -142,7 +144,8 @@ async function fill(log: EmbeddedLog, model: Map<string, number>, full: () => bo
 async function produce(log: EmbeddedLog, model: Map<string, number>, from: number): Promise<void> {
   const records = Array.from({ length: BATCH }, (_, i) => ({
     key: `key-${String(from + i)}`,
-    value: Buffer.alloc(VALUE_BYTES, 'abcdefgh'),
+    // Nothing that a database could make smaller.
+    value: randomBytes(VALUE_BYTES),
   }));
   for (const { key } of records) model.set(key, (model.get(key) ?? 0) + 1);
   await log.produce('values', records);
@@ -202,13 +205,5 @@ async function onSmallDisk(
   } finally {
     if (mounted) spawnSync('umount', [directory]);
     await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 40_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `it did not come about within 40 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -14,6 +14,7 @@ import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type totals from '../fixtures/totals-processor.js';
 import { code, ManagerDesk } from '../support/manager-desk.js';
 import { WatchedLog } from '../support/watched-log.js';
+import { until } from '../support/waiting.js';
 
 const PROGRAM = fileURLToPath(new URL('../fixtures/open-partition.js', import.meta.url));
 const streams = {
@@ -184,12 +185,4 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `it did not come about within 20 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }

@@ -6,6 +6,7 @@ import { isPartitaError } from '../../src/core/errors.js';
 import { keyValue, topic } from '../../src/processor/declarations.js';
 import { defineProcessor } from '../../src/processor/define-processor.js';
 import { ActorHarness, GROUP } from '../support/actor-harness.js';
+import { until } from '../support/waiting.js';
 
 /** A gate before each record, open until it is shut. */
 class Gate {
@@ -59,11 +60,6 @@ const code =
 async function allRestarted(promises: readonly Promise<unknown>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(promises))
     assert.ok(outcome.status === 'rejected' && code('ACTOR_RESTARTED')(outcome.reason));
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 2));
-  assert.ok(condition());
 }
 
 describe('a running actor that is parked', () => {

@@ -1,8 +1,5 @@
 // One actor alone: what recovery makes of what it finds, and what a checkpoint's outcomes lead to.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import { familyPrefix, storeKey } from '../../src/codec/keys.js';
@@ -14,6 +11,7 @@ import { keyValue, topic } from '../../src/processor/declarations.js';
 import { defineProcessor } from '../../src/processor/define-processor.js';
 import { StorePartition } from '../../src/storage/store-partition.js';
 import { ActorHarness, CHANGELOG, GROUP } from '../support/actor-harness.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const { definition } = defineProcessor({
   inputs: { orders: topic({ key: string(), value: json<number>() }) },
@@ -230,36 +228,28 @@ describe('recovery', () => {
   });
 
   it('rebuilds files of another engine, and keeps them if the changelog does not hold the state', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
-    try {
-      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-      await harness.boot();
-      await orders(harness, 3);
-      await harness.actor.checkpoint('asked');
-      await harness.crash();
-      harness.options = { engine: 'rocksdb' };
-      const recovered = await harness.boot();
-      assert.match(recovered.rebuilt ?? '', /level/);
-      assert.equal(await harness.query('total', 'a'), 3);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const directory = temporaryDirectory('actor');
+    await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+    await harness.boot();
+    await orders(harness, 3);
+    await harness.actor.checkpoint('asked');
+    await harness.crash();
+    harness.options = { engine: 'rocksdb' };
+    const recovered = await harness.boot();
+    assert.match(recovered.rebuilt ?? '', /level/);
+    assert.equal(await harness.query('total', 'a'), 3);
   });
 
   it('resumes after the stored offset when the files are there', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
-    try {
-      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-      await harness.boot();
-      await orders(harness, 3);
-      await harness.actor.checkpoint('asked');
-      await harness.crash();
-      const recovered = await harness.boot();
-      assert.equal(recovered.restoredRecords, 0);
-      assert.equal(await harness.query('total', 'a'), 3);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const directory = temporaryDirectory('actor');
+    await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+    await harness.boot();
+    await orders(harness, 3);
+    await harness.actor.checkpoint('asked');
+    await harness.crash();
+    const recovered = await harness.boot();
+    assert.equal(recovered.restoredRecords, 0);
+    assert.equal(await harness.query('total', 'a'), 3);
   });
 
   it('refuses a store whose declaration has changed, and keeps one that is not declared any more', async () => {
@@ -341,53 +331,45 @@ describe('recovery', () => {
   });
 
   it('does not go on over entries without a checkpoint, however often it is tried', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
-    try {
-      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-      // As the first part of a changelog that was being written anew, under a group whose offsets have expired.
-      const key = Buffer.from(storeKey(familyPrefix('totals'), Buffer.from('a'))).toString();
-      await harness.log.produce(CHANGELOG, [{ key, value: '7', partition: 0 }]);
-      for (let attempt = 0; attempt < 3; attempt++) {
-        await assert.rejects(harness.boot(), (error) => isPartitaError(error, 'STATE_MISSING'));
-        await harness.crash();
-      }
-      harness.options = { engine: 'level', onStateMissing: 'startEmpty' };
-      await harness.boot();
-      assert.equal(await harness.query('total', 'a'), undefined);
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
+    const directory = temporaryDirectory('actor');
+    await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+    // As the first part of a changelog that was being written anew, under a group whose offsets have expired.
+    const key = Buffer.from(storeKey(familyPrefix('totals'), Buffer.from('a'))).toString();
+    await harness.log.produce(CHANGELOG, [{ key, value: '7', partition: 0 }]);
+    for (let attempt = 0; attempt < 3; attempt++) {
+      await assert.rejects(harness.boot(), (error) => isPartitaError(error, 'STATE_MISSING'));
+      await harness.crash();
     }
+    harness.options = { engine: 'level', onStateMissing: 'startEmpty' };
+    await harness.boot();
+    assert.equal(await harness.query('total', 'a'), undefined);
   });
 
   it('remembers how old its state is over a tail of the changelog that compaction has emptied', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'partita-actor-'));
-    try {
-      await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-      await harness.boot();
-      await orders(harness, 3);
-      await harness.actor.checkpoint('asked');
-      await harness.crash();
-      const { client } = harness;
-      const read = client.read.bind(client);
-      client.read = async (request) => ({ ...(await read(request)), bytes: new ArrayBuffer(0) });
-      await harness.boot();
-      client.read = read;
-      await harness.crash();
-      const partition = await StorePartition.open({
-        directory,
-        engine: 'level',
-        changelogTopicId: '',
-        openBudgetMs: 0,
-        engineOptions: { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 },
-        clock: systemClock,
-        rebuildOnCorruption: true,
-      });
-      const { appendTime } = partition;
-      await partition.close();
-      assert.ok(appendTime > Date.now() - 60_000, String(appendTime));
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const directory = temporaryDirectory('actor');
+    await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
+    await harness.boot();
+    await orders(harness, 3);
+    await harness.actor.checkpoint('asked');
+    await harness.crash();
+    const { client } = harness;
+    const read = client.read.bind(client);
+    client.read = async (request) => ({ ...(await read(request)), bytes: new ArrayBuffer(0) });
+    await harness.boot();
+    client.read = read;
+    await harness.crash();
+    const partition = await StorePartition.open({
+      directory,
+      engine: 'level',
+      changelogTopicId: '',
+      openBudgetMs: 0,
+      engineOptions: { blockCacheBytes: 1 << 20, writeBufferBytes: 1 << 20 },
+      clock: systemClock,
+      rebuildOnCorruption: true,
+    });
+    const { appendTime } = partition;
+    await partition.close();
+    assert.ok(appendTime > Date.now() - 60_000, String(appendTime));
   });
 });
 

@@ -5,9 +5,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type TestContext } from 'node:test';
 import { embeddedLog, processorAt, StateManager } from '../../src/index.js';
@@ -15,6 +12,7 @@ import type { Flood, Flooded } from '../fixtures/flooded-job.js';
 import type totals from '../fixtures/totals-processor.js';
 import { LocalThreads } from '../support/local-threads.js';
 import { code } from '../support/manager-desk.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const JOB = new URL('../fixtures/flooded-job.js', import.meta.url).pathname;
 const MIB = 1024 * 1024;
@@ -29,15 +27,14 @@ const EXTERNAL_MAX = (CACHE_MB + 60) * MIB;
 const OUTSTANDING_MAX = PARTITIONS * 2 * MIB;
 
 async function flooded(t: TestContext, flood: Flood): Promise<Flooded> {
-  const dir = await mkdtemp(join(tmpdir(), 'partita-flood-'));
+  const dir = temporaryDirectory('flood');
   const args = ['--expose-gc', JOB, flood, dir, String(FLOOD_MB), String(CACHE_MB)];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'exit');
-  const killed = setTimeout(() => child.kill('SIGKILL'), 100_000);
+  const killed = setTimeout(() => child.kill('SIGKILL'), 250_000);
   const printed = await text(child.stdout);
   assert.deepEqual(await exit, [0, null]);
   clearTimeout(killed);
-  await rm(dir, { recursive: true, force: true });
   const found = JSON.parse(printed) as Flooded;
   const mb = (bytes: number) => `${Math.round(bytes / MIB)} MB`;
   t.diagnostic(`rss +${mb(found.rss)}, heap +${mb(found.heap)}, external +${mb(found.external)}`);
@@ -86,8 +83,9 @@ test('a flood of sends to a log that does not answer is told that it is full', a
   const streams = {
     totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
   };
+  const stateDir = temporaryDirectory('sends');
   const manager = await StateManager.startIn(
-    { group: 'g', streams, log, stateDir: '/nowhere/sends', mailbox: { callsMax: 10, waitMs: 50 } },
+    { group: 'g', streams, log, stateDir, mailbox: { callsMax: 10, waitMs: 50 } },
     new LocalThreads().environment,
   );
   const send = () => manager.streams.totals.send('amounts', { key: 'a', value: 1 }, { timeoutMs: 5_000 });

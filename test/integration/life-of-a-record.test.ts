@@ -3,11 +3,7 @@
  * steps that docs/life-of-a-record.md tells, in their order.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { changelogTopic } from '../../src/core/names.js';
 import type { CommitRequest } from '../../src/core/log-types.js';
 import { embeddedLog } from '../../src/log/embedded/embedded-log.js';
@@ -15,9 +11,10 @@ import type { FetchedChunk, LogClient, LogFactory } from '../../src/log/log-clie
 import { StateManager } from '../../src/manager/state-manager.js';
 import { processorAt } from '../../src/processor/processor-at.js';
 import type life from '../fixtures/life-of-a-record.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { until } from '../support/waiting.js';
 
 const GROUP = 'life';
-const WAIT_MS_MAX = 20_000;
 
 interface Trace {
   readonly steps: string[];
@@ -102,7 +99,7 @@ function start(log: LogFactory, stateDir: string) {
 }
 
 test('a record is fenced for, fetched and handed over as bytes, committed in one transaction, and flushed', async () => {
-  const stateDir = mkdtempSync(join(tmpdir(), 'partita-life-'));
+  const stateDir = temporaryDirectory('life');
   const log = await embeddedLog();
   const managers: { stop(): Promise<void> }[] = [];
   try {
@@ -121,8 +118,7 @@ test('a record is fenced for, fetched and handed over as bytes, committed in one
 
     const before = trace.commits.length;
     await manager.streams.life.send('payments', { key: 'alice', value: { amount: 5 } });
-    const deadline = Date.now() + WAIT_MS_MAX;
-    while (trace.commits.length === before && Date.now() < deadline) await sleep(5);
+    await until(() => trace.commits.length > before, 'the commit');
 
     // 1 to 3: one chunk of bytes, which this thread no longer has once it has been routed.
     const [chunk] = trace.chunks;
@@ -164,14 +160,13 @@ test('a record is fenced for, fetched and handed over as bytes, committed in one
     // Idempotent; a manager that a failed assertion left running would keep this process alive.
     for (const manager of managers) await manager.stop();
     await log.close();
-    rmSync(stateDir, { recursive: true, force: true });
   }
 });
 
 test('no worker has loaded kafkajs, nor anything that only the main thread needs', async () => {
   const log = await embeddedLog();
   await log.createTopic({ topic: 'payments', partitions: 1 });
-  const stateDir = mkdtempSync(join(tmpdir(), 'partita-life-'));
+  const stateDir = temporaryDirectory('life');
   const manager = await start(log, stateDir);
   try {
     const loaded = await manager.streams.life.query('loadedPackages', { partition: 0 });
@@ -180,6 +175,5 @@ test('no worker has loaded kafkajs, nor anything that only the main thread needs
   } finally {
     await manager.stop();
     await log.close();
-    rmSync(stateDir, { recursive: true, force: true });
   }
 });

@@ -6,6 +6,7 @@ import { StateManager } from '../../src/manager/state-manager.js';
 import type totals from '../fixtures/totals-processor.js';
 import { OneThread } from '../support/one-thread.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const streams = {
   totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
@@ -17,15 +18,9 @@ test('a partition without traffic outlives any number of thread deaths that are 
   await log.createTopic({ topic: 'amounts', partitions: 1 });
   await log.createTopic({ topic: 'totals', partitions: 1 });
   const restarts = { max: 2, firstMs: 5, maxMs: 5 };
-  const options = {
-    group: 'g',
-    streams,
-    log,
-    stateDir: '/nowhere',
-    engine: 'memory' as const,
-    workers: 1,
-    restarts,
-  };
+  const stateDir = temporaryDirectory('backoff');
+  // In memory: a disk would take the machine's time, and the clock that is moved would not wait for it.
+  const options = { group: 'g', streams, log, stateDir, engine: 'memory', workers: 1, restarts } as const;
   const manager = await world.drive(StateManager.startIn(options, world.environment));
   try {
     for (let death = 0; death < 5; death++) {

@@ -1,14 +1,12 @@
 /** What callers of commands are told, against what the state says in the end, while everything around them goes wrong. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, isPartitaError, processorAt, StateManager } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import { seededRandom } from '../support/seeded-random.js';
 import type totals from '../fixtures/totals-processor.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const streams = {
   totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
@@ -36,7 +34,7 @@ test(`a command that is acknowledged happened once, one that is refused never di
     },
   };
   const log = await embeddedLog({ faults });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-commands-'));
+  const stateDir = temporaryDirectory('commands');
   await log.createTopic({ topic: 'amounts', partitions: 4 });
   await log.createTopic({ topic: 'totals', partitions: 1 });
   const start = (n: number) =>
@@ -91,7 +89,6 @@ test(`a command that is acknowledged happened once, one that is refused never di
     on = false;
     await Promise.allSettled(managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 

@@ -4,53 +4,24 @@
  * back, its heartbeats too, while its threads go on. `SEED=n` repeats one run, `SEEDS=n` makes more of them.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, isPartitaError, type EmbeddedLog, type LogFactory } from '../../src/index.js';
-import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import type { Dump } from '../fixtures/oracle.js';
-import { readAll, startJob, type Job } from '../support/oracle-job.js';
+import { Freezer } from '../support/freezer.js';
+import { adjustedKeys, createTopics, readAll, startJob, type Job } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents } from '../support/oracle-model.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 6;
 const KEYS = 200;
 const STEPS = 16;
 const SESSION_MS = 400;
-const SETTLE_MS = 20_000;
 const { SEED: one, SEEDS: many } = process.env;
 const SEEDS = one === undefined ? Array.from({ length: Number(many ?? 20) }, (_, i) => i + 1) : [Number(one)];
-
-/** Holds back what the frozen ask and what they are answered. */
-class Freezer implements LogFaults {
-  readonly #frozen = new Map<string, { readonly thawed: Promise<void>; readonly thaw: () => void }>();
-
-  before(_operation: LogOperation, { clientId }: FaultInfo): unknown {
-    return this.#frozen.get(clientId)?.thawed;
-  }
-
-  after(_operation: LogOperation, { clientId }: FaultInfo): unknown {
-    return this.#frozen.get(clientId)?.thawed;
-  }
-
-  freeze(clientId: string): void {
-    if (this.#frozen.has(clientId)) return;
-    const { promise, resolve } = promiseWithResolver();
-    this.#frozen.set(clientId, { thawed: promise, thaw: resolve });
-  }
-
-  thaw(clientId: string): void {
-    this.#frozen.get(clientId)?.thaw();
-    this.#frozen.delete(clientId);
-  }
-
-  has(clientId: string): boolean {
-    return this.#frozen.has(clientId);
-  }
-}
 
 interface Member {
   readonly id: string;
@@ -62,7 +33,7 @@ describe('three managers that join, leave, freeze past their session and wake', 
     test(`leave every partition served, every record and command counted once (seed ${seed})`, async (t) => {
       const random = seededRandom(seed);
       const freezer = new Freezer();
-      const dir = await mkdtemp(join(tmpdir(), 'partita-freeze-'));
+      const dir = temporaryDirectory('freeze');
       const log = await embeddedLog({
         faults: freezer,
         ...(seed % 4 === 0 ? { dir: join(dir, 'log') } : {}),
@@ -75,7 +46,6 @@ describe('three managers that join, leave, freeze past their session and wake', 
       } finally {
         await run.release();
         await log.close();
-        await rm(dir, { recursive: true, force: true });
       }
     });
 });
@@ -102,8 +72,7 @@ class Run {
 
   async steps(): Promise<void> {
     const random = this.#random;
-    for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-      await this.#log.createTopic({ topic, partitions: PARTITIONS });
+    await createTopics(this.#log, PARTITIONS);
     for (let n = 0; n < 3; n++) await this.#join();
     for (let step = 0; step < STEPS; step++) {
       await this.#log.produce('events', randomEvents(random, 'skip', random.between(1, 200), KEYS));
@@ -132,8 +101,7 @@ class Run {
       if (answer === 'unknown') assert.ok(times <= 1, `${key} was applied ${times} times`);
       else assert.equal(times, answer === 'applied' ? 1 : 0, `${key}, whose answer was ${answer}`);
     }
-    const told = (await readAll(this.#log, 'adjusted')).map(({ key }) => Buffer.from(key!).toString());
-    assert.deepEqual(told.sort(), [...applied.keys()].sort());
+    assert.deepEqual(await adjustedKeys(this.#log), [...applied.keys()].sort());
   }
 
   async release(): Promise<void> {
@@ -163,7 +131,7 @@ class Run {
   }
 
   #freeze(id: string): void {
-    if (this.#freezer.has(id)) return;
+    if (this.#freezer.isFrozen(id)) return;
     this.freezes++;
     this.#freezer.freeze(id);
     const forMs = this.#random.between(20, 3 * SESSION_MS);
@@ -194,7 +162,7 @@ class Run {
 
   /** What all members together hold, once they count so many records. */
   async #settled(records: number): Promise<readonly Dump[]> {
-    const until = performance.now() + SETTLE_MS;
+    const until = performance.now() + PATIENCE_MS;
     for (;;) {
       const answers = await Promise.all(
         this.#members.map(({ job }) =>
@@ -212,7 +180,7 @@ class Run {
         return dumps.map(([, dump]) => dump);
       if (performance.now() > until)
         throw new Error(
-          `After ${SETTLE_MS} ms ${served.size} of ${PARTITIONS} partitions are served, ${count} of ${records} records counted.`,
+          `After ${PATIENCE_MS} ms ${served.size} of ${PARTITIONS} partitions are served, ${count} of ${records} records counted.`,
         );
       await sleep(20);
     }
@@ -231,10 +199,4 @@ function outcomeOf(error: unknown): 'notApplied' | 'unknown' {
   )
     return 'notApplied';
   throw error;
-}
-
-function promiseWithResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
-  let resolve: () => void = () => undefined;
-  const promise = new Promise<void>((done) => (resolve = done));
-  return { promise, resolve };
 }

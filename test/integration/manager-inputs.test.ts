@@ -6,6 +6,7 @@ import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import { isPartitaError, processorAt, type EmbeddedLog } from '../../src/index.js';
 import type pairs from '../fixtures/pairs-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const pairsStream = {
   pairs: processorAt<typeof pairs>(new URL('../fixtures/pairs-processor.js', import.meta.url)),
@@ -43,14 +44,6 @@ async function values(): Promise<string[]> {
   const found: string[] = [];
   for await (const { value } of log.read('merged')) found.push(Buffer.from(value ?? []).toString());
   return found;
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 8_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, 'it did not come about within 8 s');
-    await sleep(10);
-  }
 }
 
 const offsetOf = async (topic: string): Promise<number | undefined> =>

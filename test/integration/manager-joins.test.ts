@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { processorAt } from '../../src/index.js';
 import type joins from '../fixtures/joins-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const joinsStream = {
   joins: processorAt<typeof joins>(new URL('../fixtures/joins-processor.js', import.meta.url)),
@@ -21,13 +22,13 @@ beforeEach(async () => {
 afterEach(() => desk.close());
 
 async function results(count: number): Promise<unknown[]> {
-  const end = performance.now() + 8_000;
+  const end = performance.now() + PATIENCE_MS;
   for (;;) {
     const found: unknown[] = [];
     for await (const { value } of desk.log.read('results'))
       found.push(JSON.parse(Buffer.from(value ?? []).toString()));
     if (found.length >= count) return found;
-    assert.ok(performance.now() < end, `only ${found.length} results within 8 s`);
+    assert.ok(performance.now() < end, `only ${found.length} results within ${PATIENCE_MS} ms`);
     await sleep(10);
   }
 }

@@ -1,30 +1,18 @@
 /** Members come, go and are taken for dead while records flow: in the end every record counts exactly once. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  embeddedLog,
-  processorAt,
-  StateManager,
-  type EmbeddedLog,
-  type LogFactory,
-  type ManagerOptions,
-} from '../../src/index.js';
+import { embeddedLog, StateManager, type LogFactory, type ManagerOptions } from '../../src/index.js';
 import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 import { WatchedLog } from '../support/watched-log.js';
-import type totals from '../fixtures/totals-processor.js';
+import { Amounts, totalsStream, type TotalsManager } from '../support/amounts.js';
+import { PATIENCE_MS, until } from '../support/waiting.js';
 
 const PARTITIONS = 6;
 const KEYS = 40;
-const streams = {
-  totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
-};
-type Manager = StateManager<typeof streams>;
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 
@@ -51,12 +39,10 @@ for (const [name, guarantee, faults] of [
   test(`managers that join, leave, miss assignments and lose threads count every record once${name} (seed ${seed})`, async () => {
     const random = randomOf(seed);
     const log = await embeddedLog(faults === undefined ? {} : { faults });
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
-    await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-    await log.createTopic({ topic: 'totals', partitions: 1 });
-    const expected = new Map<string, number>();
-    const running: Manager[] = [];
-    const logs = new Map<Manager, WatchedLog>();
+    const stateDir = temporaryDirectory('rebalance');
+    const amounts = await Amounts.on(log, PARTITIONS);
+    const running: TotalsManager[] = [];
+    const logs = new Map<TotalsManager, WatchedLog>();
     let started = 0;
     const startAnother = async (): Promise<void> => {
       const watched = new WatchedLog(log);
@@ -66,7 +52,7 @@ for (const [name, guarantee, faults] of [
     };
     try {
       for (let step = 0; step < 14; step++) {
-        await produce(log, expected, random);
+        await amounts.produce(portion(random));
         const choice = running.length === 0 ? 0 : Math.floor(random() * 4);
         if (choice === 0 && running.length < 3) await startAnother();
         else if (choice === 1 && running.length > 1)
@@ -76,19 +62,17 @@ for (const [name, guarantee, faults] of [
         else if (choice === 3) logs.get(running[Math.floor(random() * running.length)]!)!.withheld = 1;
         await new Promise((resolve) => setTimeout(resolve, random() * 100));
       }
-      await produce(log, expected, random);
+      await amounts.produce(portion(random));
       for (const watched of logs.values()) watched.withheld = 0;
       // Another generation, of which everybody is told.
       await startAnother();
-      const found = await eventually(running, expected);
-      assert.deepEqual(sorted(found), sorted(expected));
+      await amounts.countedOnce(...running);
       for (const manager of running.splice(0)) await manager.stop();
-      if (guarantee === 'exactly-once') assert.deepEqual(await outputs(log), sorted(expected));
+      if (guarantee === 'exactly-once') await amounts.assertOutputs();
       assert.deepEqual(heldDirectories(), []);
     } finally {
       await Promise.allSettled(running.map((manager) => manager.stop({ deadlineMs: 3_000 })));
       await log.close();
-      await rm(stateDir, { recursive: true, force: true });
     }
   });
 
@@ -101,37 +85,33 @@ test('a member that is taken for dead gives its partitions up without writing, a
       },
     },
   });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-lost-'));
-  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-  await log.createTopic({ topic: 'totals', partitions: 1 });
-  const expected = new Map<string, number>();
-  const managers: Manager[] = [];
+  const stateDir = temporaryDirectory('lost');
+  const amounts = await Amounts.on(log, PARTITIONS);
+  const managers: TotalsManager[] = [];
   try {
     const first = await start(log, stateDir, 1, { sessionTimeoutMs: 300 });
     managers.push(first);
-    await produce(log, expected, randomOf(1));
-    await eventually([first], expected);
+    await amounts.produce(portion(randomOf(1)));
+    await amounts.countedOnce(first);
     let lost = 0;
     first.on('lost', () => lost++);
     frozen = true;
     // Long enough for the group to evict it; it learns of that with its next heartbeat.
     const thawAt = performance.now() + 800;
     while (performance.now() < thawAt) {
-      await produce(log, expected, randomOf(2));
+      await amounts.produce(portion(randomOf(2)));
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     frozen = false;
-    while (lost === 0 && performance.now() < thawAt + 5_000)
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    await produce(log, expected, randomOf(3));
-    assert.deepEqual(sorted(await eventually([first], expected)), sorted(expected));
+    await until(() => lost > 0, 'the news that it was taken for dead');
+    await amounts.produce(portion(randomOf(3)));
+    await amounts.countedOnce(first);
     assert.equal(lost, 1);
     assert.equal(first.state, 'running');
   } finally {
     frozen = false;
     await Promise.allSettled(managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 
@@ -139,11 +119,11 @@ function start(
   log: LogFactory,
   stateDir: string,
   n: number,
-  options: Partial<ManagerOptions<typeof streams>> = {},
-): Promise<Manager> {
+  options: Partial<ManagerOptions<typeof totalsStream>> = {},
+): Promise<TotalsManager> {
   return StateManager.start({
     group: 'g',
-    streams,
+    streams: totalsStream,
     log,
     stateDir,
     // Some share their databases, as processes of one machine do; others have their own.
@@ -162,10 +142,9 @@ test('a rebalance that finds partitions recovering drops nothing; a manager that
   const log = await embeddedLog({
     faults: { before: (operation) => (operation === 'bounds' ? opened : undefined) },
   });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-rebalance-'));
-  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-  await log.createTopic({ topic: 'totals', partitions: 1 });
-  const managers: Manager[] = [];
+  const stateDir = temporaryDirectory('rebalance');
+  await Amounts.on(log, PARTITIONS);
+  const managers: TotalsManager[] = [];
   try {
     const first = await start(log, stateDir, 0);
     managers.push(first);
@@ -186,7 +165,6 @@ test('a rebalance that finds partitions recovering drops nothing; a manager that
     gate.open();
     await Promise.all(managers.map((manager) => manager.stop()));
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 
@@ -201,17 +179,15 @@ test('a partition that was given up because the group was silent for a session i
       after: (operation) => (operation === 'commit' && silent ? 'lost' : undefined),
     },
   });
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-silent-'));
-  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-  await log.createTopic({ topic: 'totals', partitions: 1 });
-  const expected = new Map<string, number>();
+  const stateDir = temporaryDirectory('silent');
+  const amounts = await Amounts.on(log, PARTITIONS);
   const manager = await start(log, stateDir, 1, { sessionTimeoutMs: 1_000 });
   try {
     await manager.ready();
     let assigned = 0;
     manager.on('assigned', () => assigned++);
     silent = true;
-    await produce(log, expected, randomOf(1));
+    await amounts.produce(portion(randomOf(1)));
     await inStates(manager, 'lost');
     await assert.rejects(
       manager.streams.totals.query('all', { partition: 0 }),
@@ -220,21 +196,20 @@ test('a partition that was given up because the group was silent for a session i
     silent = false;
     await inStates(manager, 'running');
     assert.equal(assigned, 0, 'there was no rebalance');
-    assert.deepEqual(sorted(await eventually([manager], expected)), sorted(expected));
+    await amounts.countedOnce(manager);
     silent = true;
-    await produce(log, expected, randomOf(2));
+    await amounts.produce(portion(randomOf(2)));
     await inStates(manager, 'lost');
     await manager.stop();
     assert.deepEqual(heldDirectories(), []);
   } finally {
     await manager.stop({ deadlineMs: 3_000 });
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   }
 });
 
-async function inStates(manager: Manager, state: string): Promise<void> {
-  const until = performance.now() + 20_000;
+async function inStates(manager: TotalsManager, state: string): Promise<void> {
+  const until = performance.now() + PATIENCE_MS;
   for (;;) {
     const { partitions } = await manager.stats();
     if (partitions.length === PARTITIONS && partitions.every((each) => each.state === state)) return;
@@ -243,7 +218,10 @@ async function inStates(manager: Manager, state: string): Promise<void> {
   }
 }
 
-async function loseThread(manager: Manager, logs: ReadonlyMap<Manager, WatchedLog>): Promise<void> {
+async function loseThread(
+  manager: TotalsManager,
+  logs: ReadonlyMap<TotalsManager, WatchedLog>,
+): Promise<void> {
   if (!logs.get(manager)!.told) return;
   const own = (await manager.stats()).partitions.find(({ state }) => state === 'running');
   if (own === undefined) return;
@@ -254,53 +232,9 @@ async function loseThread(manager: Manager, logs: ReadonlyMap<Manager, WatchedLo
   });
 }
 
-async function produce(log: EmbeddedLog, expected: Map<string, number>, random: () => number): Promise<void> {
-  const records = Array.from({ length: 200 }, () => {
-    const key = `key-${Math.floor(random() * KEYS)}`;
-    const amount = Math.floor(random() * 100);
-    expected.set(key, (expected.get(key) ?? 0) + amount);
-    const value = Buffer.alloc(8);
-    value.writeBigInt64BE(BigInt(amount));
-    return { key, value };
-  });
-  await log.produce('amounts', records);
-}
-
-/** The sums over all managers, once they are as expected, or as they are after a while. */
-async function eventually(
-  managers: readonly Manager[],
-  expected: Map<string, number>,
-): Promise<Map<string, number>> {
-  const until = performance.now() + 8_000;
-  for (;;) {
-    const found = new Map<string, number>();
-    for (const manager of managers) {
-      const all = await manager.streams.totals
-        .queryAll('all', { timeoutMs: 4_000 })
-        .catch(() => new Map<number, never[]>());
-      for (const { key, sum } of [...all.values()].flat()) found.set(key, sum);
-    }
-    const same = found.size === expected.size && [...found].every(([k, v]) => expected.get(k) === v);
-    if (same || performance.now() > until) return found;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** The last total of each key among the committed outputs; its count tells whether any was repeated. */
-async function outputs(log: EmbeddedLog): Promise<[string, number][]> {
-  const last = new Map<string, { sum: number; n: number }>();
-  for await (const { key, value } of log.read('totals')) {
-    const name = Buffer.from(key!).toString();
-    const total = JSON.parse(Buffer.from(value!).toString()) as { sum: number; n: number };
-    assert.equal(total.n, (last.get(name)?.n ?? 0) + 1, `an output of ${name} is missing or repeated`);
-    last.set(name, total);
-  }
-  return sorted(new Map([...last].map(([name, { sum }]) => [name, sum])));
-}
-
-function sorted(map: Map<string, number>): [string, number][] {
-  return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
-}
+/** 200 amounts of any keys. */
+const portion = (random: () => number): [string, number][] =>
+  Array.from({ length: 200 }, () => [`key-${Math.floor(random() * KEYS)}`, Math.floor(random() * 100)]);
 
 function randomOf(from: number): () => number {
   const random = seededRandom(from);

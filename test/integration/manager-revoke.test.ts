@@ -6,26 +6,22 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { processorAt, type EmbeddedLog, type LogFactory, type StateManager } from '../../src/index.js';
+import { processorAt, type EmbeddedLog, type LogFactory } from '../../src/index.js';
 import type { FaultInfo, LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
-import type totals from '../fixtures/totals-processor.js';
+import { Amounts, totalsStream, type TotalsManager } from '../support/amounts.js';
 import type unruly from '../fixtures/unruly-processor.js';
 import { ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const KEYS = Array.from({ length: 16 }, (_, i) => `key-${i}`);
-const streams = {
-  totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
-};
 const unrulyStream = {
   orders: processorAt<typeof unruly>(new URL('../fixtures/unruly-processor.js', import.meta.url)),
 };
-type Manager = StateManager<typeof streams>;
 
 let desk: ManagerDesk;
 let log: EmbeddedLog;
-let expected: Map<string, number>;
+let amounts: Amounts;
 let before: (operation: LogOperation, info: FaultInfo) => unknown;
 /** Calls that reached the log, with who made them. */
 let calls: { readonly operation: LogOperation; readonly clientId: string }[];
@@ -44,9 +40,7 @@ beforeEach(async () => {
     { faults },
   );
   ({ log } = desk);
-  expected = new Map();
-  await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
-  await log.createTopic({ topic: 'totals', partitions: 1 });
+  amounts = await Amounts.on(log, PARTITIONS);
 });
 
 afterEach(async () => {
@@ -55,9 +49,12 @@ afterEach(async () => {
 });
 
 /** A manager that the log knows by this name; it commits nothing of its own accord. */
-function member(clientId: string, options: { readonly revokeBudgetMs?: number } = {}): Promise<Manager> {
+function member(
+  clientId: string,
+  options: { readonly revokeBudgetMs?: number } = {},
+): Promise<TotalsManager> {
   const factory: LogFactory = { kind: 'embedded', connect: () => log.connect({ clientId }) };
-  return desk.start(streams, {
+  return desk.start(totalsStream, {
     log: factory,
     instanceId: clientId,
     sessionTimeoutMs: 400,
@@ -66,37 +63,7 @@ function member(clientId: string, options: { readonly revokeBudgetMs?: number } 
   });
 }
 
-async function produce(): Promise<void> {
-  const records = KEYS.map((key, i) => {
-    expected.set(key, (expected.get(key) ?? 0) + i);
-    const value = Buffer.alloc(8);
-    value.writeBigInt64BE(BigInt(i));
-    return { key, value };
-  });
-  await log.produce('amounts', records);
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 15_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `${what} did not come about`);
-    await sleep(10);
-  }
-}
-
-/** Together they hold what a plain loop holds, each record counted once. */
-async function countedOnce(...managers: readonly Manager[]): Promise<void> {
-  await until(async () => {
-    const found = new Map<string, number>();
-    for (const manager of managers) {
-      const all = await manager.streams.totals
-        .queryAll('all', { timeoutMs: 3_000 })
-        .catch(() => new Map<number, never[]>());
-      for (const { key, sum } of [...all.values()].flat()) found.set(key, sum);
-    }
-    return found.size === expected.size && [...found].every(([key, sum]) => expected.get(key) === sum);
-  }, 'the state of a plain loop');
-}
+const produce = (): Promise<void> => amounts.produce(KEYS.map((key, i) => [key, i]));
 
 const count = (operation: LogOperation, clientId: string): number =>
   calls.filter((call) => call.operation === operation && call.clientId === clientId).length;
@@ -104,7 +71,7 @@ const count = (operation: LogOperation, clientId: string): number =>
 test('a revocation commits what all actors have processed, in parallel, and is over when they are', async () => {
   const first = await member('first');
   await produce();
-  await countedOnce(first);
+  await amounts.countedOnce(first);
   let underWay = 0;
   let release: () => void = () => undefined;
   const all = new Promise<void>((resolve) => (release = resolve));
@@ -122,14 +89,14 @@ test('a revocation commits what all actors have processed, in parallel, and is o
   const second = await member('second');
   assert.equal(await revoked, true);
   assert.equal(underWay, PARTITIONS);
-  await countedOnce(first, second);
+  await amounts.countedOnce(first, second);
 });
 
 for (const fits of [true, false])
   test(`the layer in flight is committed first, the live one ${fits ? 'after it if the budget allows' : 'dropped if the budget does not allow it, and processed again'}`, async () => {
     const first = await member('first', { revokeBudgetMs: fits ? 10_000 : 100 });
     await produce();
-    await countedOnce(first);
+    await amounts.countedOnce(first);
     const offsets: number[] = [];
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
@@ -143,7 +110,7 @@ for (const fits of [true, false])
     checkpoint.catch(() => undefined);
     await until(() => offsets.length === 1, 'a commit');
     await produce();
-    await countedOnce(first);
+    await amounts.countedOnce(first);
     const revoked = new Promise<boolean>((resolve) => {
       first.once('revoked', ({ committed }) => {
         resolve(committed);
@@ -159,14 +126,14 @@ for (const fits of [true, false])
     if (fits) assert.ok(offsets[1]! > offsets[0]!);
     release();
     const second = await starting;
-    await countedOnce(first, second);
+    await amounts.countedOnce(first, second);
   });
 
 test('what was processed and not committed when the membership is lost is dropped without a write, and the next owner processes it', async () => {
   const first = await member('first');
   await first.ready();
   await produce();
-  await countedOnce(first);
+  await amounts.countedOnce(first);
   let thaw: () => void = () => undefined;
   const frozen = new Promise<void>((resolve) => (thaw = resolve));
   before = (operation, { clientId }) =>
@@ -176,7 +143,7 @@ test('what was processed and not committed when the membership is lost is droppe
   const [commits, inits] = [count('commit', 'first'), count('init', 'first')];
   const second = await member('second');
   await until(async () => (await second.stats()).partitions.length === PARTITIONS, 'the eviction');
-  await countedOnce(second);
+  await amounts.countedOnce(second);
   await second.checkpoint();
   assert.deepEqual([count('commit', 'first'), count('init', 'first')], [commits, inits]);
   // It learns it from its next heartbeat. Until it is assigned something again it has nothing to write.
@@ -192,13 +159,13 @@ test('what was processed and not committed when the membership is lost is droppe
   await until(async () => (await first.stats()).partitions.length === PARTITIONS / 2, 'its return');
   assert.deepEqual(written, []);
   await produce();
-  await countedOnce(first, second);
+  await amounts.countedOnce(first, second);
 });
 
 test('the rightful owner that is fenced by another holder of its id asks the group, takes the id again and goes on', async () => {
   const first = await member('first');
   await produce();
-  await countedOnce(first);
+  await amounts.countedOnce(first);
   const asked = count('owns', 'first');
   const stranger = await log.connect({ clientId: 'stranger' });
   const producer = stranger.producer({ transactionalId: 'g--totals--0', transactionTimeoutMs: 1_000 });
@@ -207,7 +174,7 @@ test('the rightful owner that is fenced by another holder of its id asks the gro
   first.on('lost', () => lost++);
   await produce();
   await first.checkpoint().catch(() => undefined);
-  await countedOnce(first);
+  await amounts.countedOnce(first);
   await first.checkpoint();
   assert.ok(count('owns', 'first') > asked, 'the group was asked before the id was taken again');
   assert.equal(lost, 0);
@@ -228,16 +195,16 @@ test('a stale member that is fenced asks the group, hears no, and never takes th
   await second.ready();
   await produce();
   // It still believes that they are its own.
-  await countedOnce(first);
+  await amounts.countedOnce(first);
   await first.checkpoint().catch(() => undefined);
   const gaveUp = async (): Promise<boolean> =>
     (await first.stats()).partitions.every(({ state }) => state === 'lost');
   await until(gaveUp, 'the answer of the group');
-  await countedOnce(second);
+  await amounts.countedOnce(second);
   assert.equal(count('init', 'first'), inits);
   deaf = false;
   await until(async () => (await first.stats()).partitions.length === PARTITIONS / 2, 'its return');
-  await countedOnce(first, second);
+  await amounts.countedOnce(first, second);
 });
 
 test('a thread whose actor does not confirm within a second after the budget is ended, and its other actors serve again in another one', async () => {

@@ -1,8 +1,6 @@
 /** The whole runtime on the embedded log, with worker threads: start, process, ask, die, restart, stop. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { afterEach, beforeEach, test } from 'node:test';
 import {
   embeddedLog,
@@ -14,6 +12,8 @@ import {
 } from '../../src/index.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
 import type totals from '../fixtures/totals-processor.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const url = new URL('../fixtures/totals-processor.js', import.meta.url);
@@ -25,7 +25,7 @@ let stateDir: string;
 const managers: Manager[] = [];
 
 beforeEach(async () => {
-  stateDir = await mkdtemp(join(tmpdir(), 'partita-manager-'));
+  stateDir = temporaryDirectory('manager');
   log = await embeddedLog();
   await log.createTopic({ topic: 'amounts', partitions: PARTITIONS });
   await log.createTopic({ topic: 'totals', partitions: 2 });
@@ -34,7 +34,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await Promise.allSettled(managers.splice(0).map((manager) => manager.stop({ deadlineMs: 5_000 })));
   await log.close();
-  await rm(stateDir, { recursive: true, force: true });
   assert.deepEqual(heldDirectories(), []);
 });
 
@@ -81,7 +80,7 @@ async function sums(manager: Manager): Promise<Map<string, number>> {
 
 /** Until the sums are as expected; the last answer if they never are. */
 async function eventually(manager: Manager, expected: Map<string, number>): Promise<void> {
-  const until = performance.now() + 8_000;
+  const until = performance.now() + PATIENCE_MS;
   let found = await sums(manager);
   while (performance.now() < until && !same(found, expected)) {
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -197,7 +196,7 @@ test('two managers share the partitions, and each says who owns a key', async ()
   const first = await start({ advertise: 'first', instanceId: 'one' });
   const second = await start({ advertise: 'second', instanceId: 'two' });
   await Promise.all([first.ready(), second.ready()]);
-  const until = performance.now() + 8_000;
+  const until = performance.now() + PATIENCE_MS;
   let merged = new Map<string, number>();
   while (performance.now() < until && !same(merged, expected)) {
     await new Promise((resolve) => setTimeout(resolve, 20));

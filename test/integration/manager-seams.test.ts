@@ -8,6 +8,7 @@ import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import type forward from '../fixtures/forward-processor.js';
 import type totals from '../fixtures/totals-processor.js';
 import { code, ManagerDesk } from '../support/manager-desk.js';
+import { until } from '../support/waiting.js';
 
 const totalsStream = {
   totals: processorAt<typeof totals>(new URL('../fixtures/totals-processor.js', import.meta.url)),
@@ -53,14 +54,6 @@ async function values(topic: string): Promise<string[]> {
   const found: string[] = [];
   for await (const { value } of log.read(topic)) found.push(Buffer.from(value ?? []).toString());
   return found.sort();
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 8_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, 'it did not come about within 8 s');
-    await sleep(10);
-  }
 }
 
 for (const guarantee of ['exactly-once', 'at-least-once'] as const)

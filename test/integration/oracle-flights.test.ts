@@ -1,13 +1,13 @@
 /** The main job against a plain loop over the data, which uses nothing of Partita. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import test, { after, before } from 'node:test';
+import test, { before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const ROOT = new URL('../../../', import.meta.url);
 const MAIN = fileURLToPath(new URL('../../examples/01-flights/main.js', import.meta.url));
@@ -27,10 +27,8 @@ before(async () => {
   expected = plainLoop(
     gunzipSync(await readFile(new URL('examples/data/flights-2013.csv.gz', ROOT))).toString(),
   );
-  dir = await mkdtemp(join(tmpdir(), 'partita-flights-oracle-'));
+  dir = temporaryDirectory('flights-oracle');
 });
-
-after(() => rm(dir, { recursive: true, force: true }));
 
 test('the committed expectation of the example is what a plain loop finds', async () => {
   const file = new URL('examples/01-flights/expected.json', ROOT);

@@ -3,17 +3,18 @@
  * restarts with state kept and wiped, on every engine, under both guarantees, seeded. `ORACLE_SEED` repeats one.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { embeddedLog, isPartitaError, type EngineKind } from '../../src/index.js';
-import { readAll, settled, startJob } from '../support/oracle-job.js';
+import { createTopics, readAll, settled, startJob } from '../support/oracle-job.js';
 import { assertTotals, byPartition, expectedOf, randomEvents, type Policy } from '../support/oracle-model.js';
 import { PARTITIONS, runOracle, seeds } from '../support/oracle-run.js';
 import type { LogFaults, LogOperation } from '../../src/log/embedded/log-faults.js';
 import { seededRandom, type SeededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const ENGINES: readonly EngineKind[] = ['memory', 'level', 'rocksdb'];
 const POLICIES: readonly Policy[] = ['fail', 'skip', 'dead-letter', 'decide'];
@@ -44,7 +45,7 @@ for (const seed of seeds(25)) {
   const logs = `${forgets ? 'a slow and forgetful' : 'an'} embedded log${durable ? ' in a directory' : ''}`;
   const title = `${engine}, ${guarantee}, ${policy}, ${workers} workers, ${logs}`;
   test(`dying threads, throws and restarts leave what a plain loop leaves (seed ${seed}: ${title})`, async () => {
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-oracle-'));
+    const stateDir = temporaryDirectory('oracle');
     const log = await embeddedLog({
       ...(durable ? { dir: join(stateDir, 'log') } : {}),
       ...(forgets ? { faults: slowAndForgetful(seededRandom(seed + 1)) } : {}),
@@ -80,16 +81,14 @@ for (const seed of seeds(25)) {
       },
     );
     await log.close();
-    await rm(stateDir, { recursive: true, force: true });
   });
 }
 
 test('a record that always throws stops the job under `fail`; with another policy it goes on from there', async () => {
   const random = seededRandom(7);
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-oracle-'));
+  const stateDir = temporaryDirectory('oracle');
   const log = await embeddedLog();
-  for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-    await log.createTopic({ topic, partitions: PARTITIONS });
+  await createTopics(log, PARTITIONS);
   const job = {
     log,
     stateDir,
@@ -117,9 +116,8 @@ test('a record that always throws stops the job under `fail`; with another polic
   for (const [partition, list] of before.entries())
     assert.deepEqual(list, expected.outputs[partition]!.slice(0, list.length));
   const skipping = await startJob({ ...job, policy: 'skip' });
-  assertTotals(await settled(skipping, expected.processed, 10_000), expected);
+  assertTotals(await settled(skipping, expected.processed, PATIENCE_MS), expected);
   await skipping.stop();
   assert.deepEqual(byPartition(await readAll(log, 'totals'), PARTITIONS), expected.outputs);
   await log.close();
-  await rm(stateDir, { recursive: true, force: true });
 });

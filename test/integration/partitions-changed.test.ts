@@ -1,8 +1,5 @@
 /** What becomes of a stream with state when somebody adds partitions to its input, while it runs and at a start. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isPartitaError } from '../../src/core/errors.js';
@@ -10,11 +7,11 @@ import { embeddedLog } from '../../src/log/embedded/embedded-log.js';
 import { StateManager } from '../../src/manager/state-manager.js';
 import { processorAt } from '../../src/processor/processor-at.js';
 import type life from '../fixtures/life-of-a-record.js';
-
-const WAIT_MS_MAX = 20_000;
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 test('partitions added to an input stop a stream with state before any of their records is processed', async () => {
-  const stateDir = mkdtempSync(join(tmpdir(), 'partita-partitions-'));
+  const stateDir = temporaryDirectory('partitions');
   const log = await embeddedLog();
   const start = () =>
     StateManager.start({
@@ -39,7 +36,7 @@ test('partitions added to an input stop a stream with state before any of their 
     });
     await log.addPartitions('payments', 2);
     await log.produce('payments', [{ key: 'alice', value: '{"amount":5}', partition: 1 }]);
-    const error = await Promise.race([failed, sleep(WAIT_MS_MAX, 'nothing was noticed', { ref: false })]);
+    const error = await Promise.race([failed, sleep(PATIENCE_MS, 'nothing was noticed', { ref: false })]);
     assert.ok(isPartitaError(error, 'PARTITIONS_CHANGED'), String(error));
     for await (const record of log.read('balances'))
       assert.fail(`partition ${record.partition} was processed`);
@@ -48,6 +45,5 @@ test('partitions added to an input stop a stream with state before any of their 
   } finally {
     await manager.stop();
     await log.close();
-    rmSync(stateDir, { recursive: true, force: true });
   }
 });

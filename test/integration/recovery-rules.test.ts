@@ -13,14 +13,8 @@ import { type EmbeddedLog, type EngineKind } from '../../src/index.js';
 import type { LogFaults } from '../../src/log/embedded/log-faults.js';
 import type { LogFactory } from '../../src/log/log-client.js';
 import { recoverySuite } from '../contract/recovery.js';
-import {
-  amount,
-  LEDGER_CHANGELOG,
-  LedgerDesk,
-  refused,
-  until,
-  type LedgerOptions,
-} from '../support/ledger-desk.js';
+import { amount, LEDGER_CHANGELOG, LedgerDesk, refused, type LedgerOptions } from '../support/ledger-desk.js';
+import { until } from '../support/waiting.js';
 
 describe('on the embedded log', () => {
   recoverySuite(() => LedgerDesk.open());

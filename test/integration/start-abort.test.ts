@@ -184,6 +184,11 @@ test('an abort after the start changes nothing, and the signal keeps no listener
 });
 
 function start(options: Pick<ManagerOptions, 'log' | 'signal' | 'stopDeadlineMs'>, world?: GatedWorld) {
-  const all = { group: 'g', stateDir: '/nowhere/aborted', streams: deadlyStream('skip'), ...options };
+  const all = {
+    group: 'g',
+    stateDir: temporaryDirectory('aborted'),
+    streams: deadlyStream('skip'),
+    ...options,
+  };
   return world === undefined ? StateManager.start(all) : StateManager.startIn(all, world.threads.environment);
 }

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { endSomeForEver } from '../support/deadly-neighbours.js';
-import { codesOf, DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
+import { codesOf, DeadlyTopics, deadlyStream } from '../support/deadly-run.js';
+import { until } from '../support/waiting.js';
 import { ManagerDesk } from '../support/manager-desk.js';
 
 const WATCHDOG_MS = 1_000;
@@ -50,9 +51,9 @@ test('a partition on the thread of one that blocks it again and again gets on in
     .on('partitionFailed', () => (failed = true));
   await topics.deed(1, 'block');
   await topics.fill(20, 0);
-  await until('the other one', () => topics.settled([0]));
+  await until(() => topics.settled([0]), 'the other one');
   assert.ok(deaths <= 1 && !failed, `${deaths} deaths`);
-  await until('the end of the one that blocks', () => failed);
+  await until(() => failed, 'the end of the one that blocks');
   assert.equal(deaths, 3);
   assert.deepEqual(await topics.outputs(), topics.expected().outputs);
 });
@@ -63,7 +64,7 @@ test('a handler that takes its time, but less than the watchdog gives it, is lef
   const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
   let restarts = 0;
   manager.on('restarting', () => restarts++);
-  await until('the slow records', () => topics.settled());
+  await until(() => topics.settled(), 'the slow records');
   await new Promise((resolve) => setTimeout(resolve, 2 * WATCHDOG_MS));
   assert.equal(restarts, 0, 'idle is not stuck either');
 });
@@ -76,11 +77,11 @@ test('a handler that settles after its actor was given up changes nothing any mo
   const manager = await desk.start(deadlyStream('fail'), { workers: 1 });
   const ends: string[][] = [];
   manager.on('restarting', ({ error }) => ends.push(codesOf(error)));
-  await until('the records', () => topics.settled());
+  await until(() => topics.settled(), 'the records');
   // It has gone on by then.
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   await topics.fill(5);
-  await until('the records after', () => topics.settled());
+  await until(() => topics.settled(), 'the records after');
   await topics.assertEqual(manager);
   assert.deepEqual(ends, [['ACTOR_STUCK']]);
 });

@@ -3,9 +3,6 @@
  * record, in no time and the same way each time.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { embeddedLog, isPartitaError, type EmbeddedLog } from '../../src/index.js';
 import type { ManagerOptions } from '../../src/manager/options.js';
@@ -13,6 +10,7 @@ import { StateManager } from '../../src/manager/state-manager.js';
 import { DeadlyTopics, deadlyStream, type DeadlyManager } from '../support/deadly-run.js';
 import { OneThread } from '../support/one-thread.js';
 import { seededRandom } from '../support/seeded-random.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 let world: OneThread;
 let log: EmbeddedLog;
@@ -23,19 +21,19 @@ let manager: DeadlyManager | undefined;
 beforeEach(async () => {
   world = new OneThread(seededRandom(1));
   log = await embeddedLog({ clock: world.clock });
-  stateDir = await mkdtemp(join(tmpdir(), 'partita-one-thread-'));
+  stateDir = temporaryDirectory('one-thread');
   topics = await DeadlyTopics.create(log, 2);
 });
 
 afterEach(async () => {
   await world.drive(manager?.stop() ?? Promise.resolve());
   await log.close();
-  await rm(stateDir, { recursive: true, force: true });
 });
 
 async function start(options: Partial<ManagerOptions> = {}): Promise<DeadlyManager> {
   const streams = deadlyStream('dead-letter');
-  const all = { group: 'g', log, stateDir, workers: 1, ...options, streams };
+  // In memory: a disk would take the machine's time, and the clock that is moved would not wait for it.
+  const all = { group: 'g', log, stateDir, engine: 'memory', workers: 1, ...options, streams } as const;
   manager = await world.drive(StateManager.startIn(all, world.environment));
   await world.drive(manager.ready());
   return manager;

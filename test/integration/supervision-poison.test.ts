@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { isPartitaError } from '../../src/index.js';
 import { buryTheDeadly, refuseDeadlyCommand } from '../support/deadly-policies.js';
-import { codesOf, DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
+import { codesOf, DeadlyTopics, deadlyStream } from '../support/deadly-run.js';
+import { until } from '../support/waiting.js';
 import { ManagerDesk } from '../support/manager-desk.js';
 
 const WATCHDOG_MS = 1_000;
@@ -47,9 +48,9 @@ for (const deed of DEEDS)
     manager.on('skipped', (event) => skipped.push(event));
     let revocations = 0;
     manager.on('revoked', () => revocations++).on('lost', () => revocations++);
-    await until('the other partitions', () => topics.settled([0, 2]));
+    await until(() => topics.settled([0, 2]), 'the other partitions');
     t.diagnostic(`the others were done after ${Math.round(performance.now() - startedAt)} ms`);
-    await until('the partition of the poison', () => topics.settled());
+    await until(() => topics.settled(), 'the partition of the poison');
     t.diagnostic(`the poisoned one was done after ${Math.round(performance.now() - startedAt)} ms`);
     await topics.assertEqual(manager);
     assert.equal(skipped.length, 1);
@@ -74,7 +75,7 @@ test('three records in a row that kill are each found, and none beside them', as
   await topics.fill(10);
   const manager = await desk.start(deadlyStream('dead-letter'));
   const ready = manager.ready();
-  await until('every partition', () => topics.settled());
+  await until(() => topics.settled(), 'every partition');
   await ready;
   await topics.assertEqual(manager);
   assert.equal((await topics.deadLetters()).length, 3);
@@ -87,7 +88,7 @@ test('a record that is slow on a thread that another record kills again and agai
   await topics.deed(1, 'exitLater');
   await topics.fill(5);
   const manager = await desk.start(deadlyStream('dead-letter'), { workers: 1 });
-  await until('every partition', () => topics.settled());
+  await until(() => topics.settled(), 'every partition');
   await topics.assertEqual(manager);
   assert.deepEqual(
     (await topics.deadLetters()).map(({ event }) => event.deed),

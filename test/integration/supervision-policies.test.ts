@@ -9,7 +9,8 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { MemoryMetrics } from '../../src/core/metrics.js';
 import { isPartitaError } from '../../src/index.js';
 import { isolateOne, leaveAndHandOver, reopenOne, type DeadlyPlace } from '../support/deadly-policies.js';
-import { codesOf, DeadlyTopics, deadlyStream, until } from '../support/deadly-run.js';
+import { codesOf, DeadlyTopics, deadlyStream } from '../support/deadly-run.js';
+import { until } from '../support/waiting.js';
 import { ManagerDesk } from '../support/manager-desk.js';
 
 let desk: ManagerDesk;
@@ -54,18 +55,18 @@ test('a manager starts with the partitions that can be opened, and says which ca
   const { partitions } = await manager.stats();
   assert.equal(partitions.find(({ partition }) => partition === 1)?.state, 'failed');
   await manager.ready();
-  await until('the others', () => topics.settled([0, 2]));
+  await until(() => topics.settled([0, 2]), 'the others');
   assert.deepEqual(failed, [1]);
   await rm(join(directory, '1'));
   await manager.reopen('deadly', 1);
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   await topics.assertEqual(manager);
 });
 
 test('a damaged database that is not to be rebuilt fails its partition at once, and serves once its files are gone', async () => {
   await topics.fill(5);
   const first = await desk.start(deadlyStream('fail'));
-  await until('what came before', () => topics.settled());
+  await until(() => topics.settled(), 'what came before');
   await first.stop();
   const directory = join(desk.stateDir, 'g', 'deadly', '1');
   await writeFile(join(directory, 'level', 'CURRENT'), 'no manifest\n');
@@ -121,7 +122,7 @@ test('an output whose limit is lowered costs one restart: the limit is read agai
   manager.on('restarting', ({ error }) => errors.push(error));
   await topics.fill(20);
   await desk.log.alterTopic('totals', { 'max.message.bytes': '200' });
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   assert.ok(errors.length >= 1 && errors.length <= 3, `${errors.length} restarts of three partitions`);
   for (const error of errors) assert.ok(isPartitaError(error, 'COMMIT_REJECTED'), String(error));
   await topics.assertEqual(manager);

@@ -1,17 +1,15 @@
 /** Timers in the whole runtime, with worker threads that die: each fires once, as far as committed outputs go. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { embeddedLog, processorAt, StateManager, type EmbeddedLog } from '../../src/index.js';
 import type timers from '../fixtures/timers-processor.js';
 import type { TimedOrder } from '../fixtures/timers-processor.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const PARTITIONS = 4;
 const KEYS = 200;
 const OVER_MS = 1_500;
-const SETTLE_MS = 15_000;
 const url = new URL('../fixtures/timers-processor.js', import.meta.url);
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -31,7 +29,7 @@ async function fired(log: EmbeddedLog): Promise<string[]> {
 
 for (const guarantee of ['exactly-once', 'at-least-once'] as const)
   test(`every timer fires while threads die and a process starts anew, ${guarantee}`, async () => {
-    const stateDir = await mkdtemp(join(tmpdir(), 'partita-timers-'));
+    const stateDir = temporaryDirectory('timers');
     await using log = await embeddedLog();
     await log.createTopic({ topic: 'orders', partitions: PARTITIONS });
     await log.createTopic({ topic: 'fired', partitions: PARTITIONS });
@@ -68,7 +66,7 @@ for (const guarantee of ['exactly-once', 'at-least-once'] as const)
       );
       await log.produce('orders', last);
       const expected = keys.flatMap((key) => [`${key} event`, `${key} wall`]).sort();
-      const until = performance.now() + SETTLE_MS;
+      const until = performance.now() + PATIENCE_MS;
       let found = await fired(log);
       while (new Set(found).size < expected.length && performance.now() < until) {
         await sleep(50);
@@ -87,6 +85,5 @@ for (const guarantee of ['exactly-once', 'at-least-once'] as const)
       assert.deepEqual([...new Set(found)], expected);
     } finally {
       await manager.stop({ deadlineMs: 5_000 });
-      await rm(stateDir, { recursive: true, force: true });
     }
   });

@@ -1,159 +1,19 @@
 /**
- * Windowed stores at their limits: more open windows than memory, a year without a record, a hundred thousand windows that
- * close at once while queries come, a crash in the midst of that, and a changelog that does not grow with what has closed.
+ * Windowed stores at their limits: a year without a record, a hundred thousand windows that close at once while queries come,
+ * a crash in the midst of that, and a changelog that does not grow with what has closed. A million of them are in
+ * windows-million.test.ts.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { changelogTopic } from '../../src/core/names.js';
-import { systemClock } from '../../src/core/clock.js';
-import {
-  defineProcessor,
-  hopping,
-  int64,
-  json,
-  string,
-  topic,
-  tumbling,
-  windowed,
-  type Window,
-  type Windowed,
-} from '../../src/index.js';
-import { EventClock, RecordScope, StateStore, type StatePartition } from '../../src/state/state-store.js';
-import { StorePartition } from '../../src/storage/store-partition.js';
+import { defineProcessor, hopping, int64, json, string, topic, tumbling, windowed } from '../../src/index.js';
 import { TestDriver } from '../../src/testing/index.js';
 import { CountingPartition } from '../support/counting-partition.js';
+import { DrivenWindows } from '../support/driven-windows.js';
+import { turns } from '../support/waiting.js';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
-const MEBIBYTE = 1024 * 1024;
-
-const FLUSH_EVERY = 50_000;
-
-/** A windowed store alone, driven as an actor drives it. */
-class Bench {
-  readonly clock = new EventClock(-1);
-  readonly state: StateStore;
-  readonly scope = new RecordScope();
-  readonly view: Windowed<string, number, { readonly n: number }>;
-  closed = 0;
-  /** Called amid long closings, as an actor's checkpoints come in between. */
-  flush: () => Promise<void> = () => Promise.resolve();
-  #taken = 0;
-
-  constructor(partition: StatePartition, window: Window, cacheBytes: number) {
-    const w = windowed({
-      key: string(),
-      value: int64(),
-      window,
-      aggregate: (of) => ({ n: of.count() }),
-    });
-    this.state = new StateStore({
-      stores: { w },
-      partition,
-      cacheBytes,
-      maxRecordBytes: MEBIBYTE,
-      stream: 'bench',
-      partitionNumber: 0,
-      clock: this.clock,
-    });
-    this.state.events.handlerOf = () => () => undefined;
-    this.view = this.state.views(this.scope)['w'] as typeof this.view;
-    this.scope.open = true;
-  }
-
-  /** Whether something has come due by it. */
-  add(key: string, timestamp: number): boolean {
-    this.state.savepoint();
-    this.clock.advance(timestamp);
-    this.scope.timestamp = timestamp;
-    this.view.add(key, 1);
-    return this.state.sources[0]!.nextMs <= this.clock.ms;
-  }
-
-  /** Everything that is due. */
-  async close(): Promise<void> {
-    const [source] = this.state.sources;
-    while (source!.nextMs <= this.clock.ms) {
-      const loading = source!.load(this.clock.ms);
-      if (loading !== undefined) await loading;
-      if (source!.head(this.clock.ms) === undefined) continue;
-      this.state.savepoint();
-      if (source!.apply(this.clock.ms) !== undefined) this.closed++;
-      source!.pop();
-      if (++this.#taken % FLUSH_EVERY === 0) await this.flush();
-    }
-  }
-}
-
-test('a million open windows lie on disk, within the bound of the cache, and close in order', async (t) => {
-  const WINDOWS = 1_000_000;
-  const CACHE_BYTES = 32 * MEBIBYTE;
-  const directory = await mkdtemp(join(tmpdir(), 'partita-windows-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
-  const partition = await StorePartition.open({
-    directory: join(directory, 'db'),
-    engine: 'level',
-    changelogTopicId: '',
-    openBudgetMs: 1_000,
-    engineOptions: { blockCacheBytes: 8 * MEBIBYTE, writeBufferBytes: 4 * MEBIBYTE },
-    clock: systemClock,
-    rebuildOnCorruption: true,
-  });
-  t.after(() => partition.close());
-  const bench = new Bench(partition, tumbling(HOUR_MS), CACHE_BYTES);
-  let offset = 0;
-  const flush = async () => {
-    const frozen = bench.state.freeze();
-    await partition.apply(frozen.encode(), { offset: ++offset, appendTime: 0, sync: false });
-    frozen.complete();
-  };
-  const startedAt = performance.now();
-  let heldMax = 0;
-  // All in one hour, at 100,000 different times.
-  for (let i = 0; i < WINDOWS; i++) {
-    if (bench.add(`key-${i}`, Math.floor(i / 10))) await bench.close();
-    if ((i + 1) % FLUSH_EVERY !== 0) continue;
-    await flush();
-    heldMax = Math.max(heldMax, bench.state.heldBytes);
-  }
-  const openedAt = performance.now();
-  assert.equal(bench.closed, 0);
-  assert.ok(heldMax <= 1.1 * CACHE_BYTES, `${heldMax} bytes are held after a flush`);
-  const query = new RecordScope();
-  query.open = true;
-  const store = bench.state.queryViews('latest', query)['w'] as typeof bench.view;
-  let open = 0;
-  for await (const { result } of store.all(0, Infinity)) open += result.n;
-  assert.equal(open, WINDOWS);
-  query.open = false;
-  const countedAt = performance.now();
-  bench.flush = flush;
-  bench.clock.advance(HOUR_MS);
-  await bench.close();
-  await flush();
-  assert.equal(bench.closed, WINDOWS);
-  assert.deepEqual(await rowsOf(partition), 0);
-  const now = performance.now();
-  const s = (from: number, to: number) => ((to - from) / 1000).toFixed(1);
-  t.diagnostic(
-    `opened in ${s(startedAt, openedAt)} s, counted in ${s(openedAt, countedAt)} s, closed in ${s(countedAt, now)} s`,
-  );
-});
-
-/** Rows of the store that the engine still has. */
-async function rowsOf(partition: StorePartition): Promise<number> {
-  const snapshot = partition.snapshot();
-  const scan = snapshot.scan({});
-  let rows = 0;
-  for (let page = await scan.next(); page.length > 0; page = await scan.next())
-    rows += page.filter(([key]) => !Buffer.from(key).includes('$partita')).length;
-  await scan.close();
-  await snapshot.close();
-  return rows;
-}
 
 for (const [name, window] of [
   ['tumbling', tumbling(1_000)],
@@ -161,7 +21,7 @@ for (const [name, window] of [
 ] as const)
   test(`a year without a record costs ${name} windows of a second a bounded number of reads`, async () => {
     const partition = new CountingPartition();
-    const bench = new Bench(partition, window, 0);
+    const bench = new DrivenWindows(partition, window, 0);
     for (let i = 0; i < 20; i++) bench.add(`key-${i}`, 5_000 + i);
     const frozen = bench.state.freeze();
     partition.write(frozen.encode());
@@ -220,7 +80,7 @@ test('while a hundred thousand windows close, queries are answered and see them 
     const askedAt = performance.now();
     seen.add(await driver.query('open', { key: 'visitor-99999' }));
     if (!hasEnded()) waits.push(performance.now() - askedAt);
-    await new Promise((resolve) => setImmediate(resolve));
+    await turns();
   }
   await closing;
   const took = performance.now() - startedAt;
@@ -251,8 +111,7 @@ test('a crash amid the closings of many windows loses none and repeats none', as
   for (let crashes = 0; crashes < 3; crashes++) {
     const drained = driver.drain().catch(() => undefined);
     const before = await closedSoFar();
-    for (let turn = 0; turn < 200 && (await closedSoFar()) < before + 2_000; turn++)
-      await new Promise((resolve) => setImmediate(resolve));
+    for (let turn = 0; turn < 200 && (await closedSoFar()) < before + 2_000; turn++) await turns();
     await driver.crash();
     await drained;
     await driver.restart({ wipe: crashes === 1 });

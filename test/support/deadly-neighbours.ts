@@ -5,7 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import type { Deed } from '../fixtures/deadly.js';
-import { codesOf, until, type DeadlyManager, type DeadlyTopics } from './deadly-run.js';
+import { codesOf, type DeadlyManager, type DeadlyTopics } from './deadly-run.js';
+import { until } from './waiting.js';
 
 export interface Neighbourhood {
   readonly topics: DeadlyTopics;
@@ -30,7 +31,7 @@ export async function endSomeForEver(of: Neighbourhood): Promise<void> {
   const healthy = Array.from({ length: topics.partitions }, (_, i) => i).slice(deeds.length);
   await manager.ready();
   await topics.fill(5);
-  await until('the records before', () => topics.settled());
+  await until(() => topics.settled(), 'the records before');
   const generation = await of.generation();
   const watched = watch(manager, deeds);
   const sentAt = new Map<number, number>();
@@ -48,7 +49,7 @@ export async function endSomeForEver(of: Neighbourhood): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   const untilThen = (await topics.outputs()).map((outputs) => outputs.length);
-  await until('the healthy ones', () => topics.settled(healthy));
+  await until(() => topics.settled(healthy), 'the healthy ones');
   for (const partition of healthy)
     assert.ok(untilThen[partition]! > 5, `${partition} has not got on: ${untilThen.join()}`);
   assert.deepEqual([...watched.failedAt.keys()].sort(), doomed);

@@ -6,14 +6,8 @@
 import assert from 'node:assert/strict';
 import { isPartitaError, type ManagerOptions, type PartitaError } from '../../src/index.js';
 import type { Deed } from '../fixtures/deadly.js';
-import {
-  codesOf,
-  keyOf,
-  until,
-  type DeadlyManager,
-  type DeadlyPolicy,
-  type DeadlyTopics,
-} from './deadly-run.js';
+import { codesOf, keyOf, type DeadlyManager, type DeadlyPolicy, type DeadlyTopics } from './deadly-run.js';
+import { until } from './waiting.js';
 import { code } from './manager-desk.js';
 import type { TopicsLog } from './topics-log.js';
 
@@ -31,7 +25,7 @@ export interface DeadlyPlace {
 /** Everything of partition 1 is committed, and then it meets a record that no attempt survives. */
 async function failOne(topics: DeadlyTopics, manager: DeadlyManager): Promise<PartitaError> {
   await topics.fill(10);
-  await until('what came before', () => topics.settled());
+  await until(() => topics.settled(), 'what came before');
   const failed = failureOfOne(manager);
   await topics.deed(1, 'throw');
   return failed;
@@ -70,7 +64,7 @@ export async function isolateOne({ topics, start }: DeadlyPlace): Promise<void> 
   assert.ok(performance.now() - startedAt < 5_000, 'they wait for nothing');
   await manager.ready();
   await topics.fill(10, 0, 2);
-  await until('the others', () => topics.settled([0, 2]));
+  await until(() => topics.settled([0, 2]), 'the others');
   assert.equal(await add(topics, manager, keyOf(2, 3, 9), 5), 5);
   const { partitions } = await manager.stats();
   const states = partitions.map(({ partition, state, failure }) => [partition, state, failure !== undefined]);
@@ -101,7 +95,7 @@ export async function reopenOne({ log, topics, start }: DeadlyPlace): Promise<vo
   await waiting;
   await manager.reopen('deadly', 1);
   await topics.fill(5);
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   await topics.assertEqual(manager);
   assert.equal((await topics.deadLetters('graves')).length, 1);
   await assert.rejects(manager.reopen('deadly', 7), code('PARTITION_NOT_OWNED'));
@@ -122,8 +116,9 @@ export async function leaveAndHandOver({ topics, start }: DeadlyPlace): Promise<
   });
   await topics.fill(5, 0, 2);
   const { deadly } = leaver.streams;
-  await until('the records', async () =>
-    [...(await deadly.queryAll('all', {})).values()].some((state) => state.length > 3),
+  await until(
+    async () => [...(await deadly.queryAll('all', {})).values()].some((state) => state.length > 3),
+    'the records',
   );
   await topics.deed(1, 'throw');
   const { committed, error } = await left;
@@ -137,7 +132,7 @@ export async function leaveAndHandOver({ topics, start }: DeadlyPlace): Promise<
   const next = await start('skip', { instanceId: 'b', advertise: 'b:1' });
   await next.ready();
   await topics.fill(5);
-  await until('all of them', () => topics.settled());
+  await until(() => topics.settled(), 'all of them');
   await topics.assertEqual(next);
   // The one that left still sends and locates.
   const key = keyOf(2, 3);
@@ -161,7 +156,7 @@ export async function buryTheDeadly(
   const manager = await start('dead-letter', {});
   let failed: unknown;
   manager.on('failed', ({ error }) => (failed = error));
-  await until('every partition', async () => failed !== undefined || (await topics.settled()), 60_000);
+  await until(async () => failed !== undefined || (await topics.settled()), 'every partition', 60_000);
   assert.equal(failed, undefined, codesOf(failed).join(' '));
   await topics.assertEqual(manager);
   const found = (await topics.deadLetters()).map(({ code, event }) => [code, event.deed] as const);
@@ -180,7 +175,7 @@ export async function refuseDeadlyCommand(
 ): Promise<void> {
   await topics.fill(5);
   const manager = await start('fail', { workers: 1 });
-  await until('the records', () => topics.settled());
+  await until(() => topics.settled(), 'the records');
   let restarts = 0;
   manager.on('restarting', () => restarts++);
   const died = manager.streams.deadly.command('die', { partition: 0, args: [deed] });

@@ -151,18 +151,6 @@ export class DeadlyTopics {
   }
 }
 
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  ms = 30_000,
-): Promise<void> {
-  const end = performance.now() + ms;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `${what} did not come about within ${ms} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
 /** The codes along an error's chain of causes. */
 export function codesOf(error: unknown): string[] {
   const codes: string[] = [];

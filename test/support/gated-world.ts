@@ -11,13 +11,12 @@ import { DeadlyTopics, deadlyStream, type DeadlyManager } from './deadly-run.js'
 import { LogGate } from './log-gate.js';
 import { OneThread } from './one-thread.js';
 import { seededRandom } from './seeded-random.js';
+import { temporaryDirectory } from './temporary-directory.js';
 
 export const PARTITIONS = 3;
 const SETTLE_STEPS_MAX = 2_000;
 
 export type WorldOptions = Partial<Omit<ManagerOptions, 'streams' | 'log'>>;
-
-let worlds = 0;
 
 /** A log, its topics, and the managers that a test starts on it. */
 export class GatedWorld {
@@ -25,8 +24,7 @@ export class GatedWorld {
   readonly threads: OneThread;
   readonly log: EmbeddedLog;
   readonly topics: DeadlyTopics;
-  /** Nothing is written there; that it is held is known by its name. */
-  readonly stateDir = `/nowhere/${++worlds}`;
+  readonly stateDir = temporaryDirectory('gated');
   readonly #managers: DeadlyManager[] = [];
   readonly #starting: Promise<unknown>[] = [];
   readonly #atStop: (() => Promise<void>)[] = [];
@@ -58,6 +56,7 @@ export class GatedWorld {
   }
 
   async starting(options: WorldOptions = {}): Promise<DeadlyManager> {
+    // In memory: a disk would take the machine's time, and the clock that is moved would not wait for it.
     const all = { group: 'g', stateDir: this.stateDir, workers: 2, engine: 'memory' as const, ...options };
     const manager = await StateManager.startIn(
       { ...all, log: this.log, streams: deadlyStream('skip') },

@@ -3,7 +3,6 @@
  * that has the log alone: what tests of recovery do again and again, on the embedded log or on a broker.
  */
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { CommittedOffset, LogBatch, PartitionBounds, TopicPartition } from '../../src/core/log-types.js';
 import { silentLogger, type Logger } from '../../src/core/logger.js';
 import {
@@ -20,6 +19,7 @@ import {
 import { topicOf } from '../fixtures/oracle.js';
 import type ledger from '../fixtures/ledger-processor.js';
 import { ManagerDesk } from './manager-desk.js';
+import { until } from './waiting.js';
 
 /** The ledger; `of` stands before the names of its topics, and is its group's name. */
 export function ledgerStreams(of = '') {
@@ -90,14 +90,6 @@ export const amount = (key: string, value: number) => {
   bytes.writeBigInt64BE(BigInt(value));
   return { key, value: bytes, timestamp: 1_000 };
 };
-
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, 'it did not come about within 20 s');
-    await sleep(10);
-  }
-}
 
 /** The manager fails, and the first cause of that has this code, and this in its message. */
 export async function refused(started: Promise<unknown>, code: ErrorCode, says = /./): Promise<void> {

@@ -3,9 +3,6 @@
  * it, and no directory may then be held any more.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   embeddedLog,
   isPartitaError,
@@ -18,6 +15,7 @@ import {
   type Streams,
 } from '../../src/index.js';
 import { heldDirectories } from '../../src/manager/directory-registry.js';
+import { temporaryDirectory } from './temporary-directory.js';
 
 /** For options that hold for every manager of the file. */
 type Defaults = Partial<Omit<ManagerOptions, 'streams'>>;
@@ -38,12 +36,12 @@ export class ManagerDesk<L extends LogFactory = EmbeddedLog> {
 
   static async open(defaults: Defaults = {}, logOptions: EmbeddedLogOptions = {}): Promise<ManagerDesk> {
     const log = await embeddedLog(logOptions);
-    return new ManagerDesk(log, await newStateDir(), defaults, () => log.close());
+    return new ManagerDesk(log, temporaryDirectory('managers'), defaults, () => log.close());
   }
 
   /** On a log that stays open when the desk is closed. */
   static async openOn<L extends LogFactory>(log: L, defaults: Defaults = {}): Promise<ManagerDesk<L>> {
-    return new ManagerDesk(log, await newStateDir(), defaults, () => Promise.resolve());
+    return new ManagerDesk(log, temporaryDirectory('managers'), defaults, () => Promise.resolve());
   }
 
   /** @param log ends with the desk */
@@ -51,7 +49,7 @@ export class ManagerDesk<L extends LogFactory = EmbeddedLog> {
     log: L,
     defaults: Defaults = {},
   ): Promise<ManagerDesk<L>> {
-    return new ManagerDesk(log, await newStateDir(), defaults, () => log.close());
+    return new ManagerDesk(log, temporaryDirectory('managers'), defaults, () => log.close());
   }
 
   /** One worker and a checkpoint every 20 ms, if neither the desk nor the test says otherwise. */
@@ -77,17 +75,12 @@ export class ManagerDesk<L extends LogFactory = EmbeddedLog> {
   async close(): Promise<void> {
     await Promise.allSettled(this.#managers.map((manager) => manager.stop({ deadlineMs: 3_000 })));
     await this.#closeLog();
-    await rm(this.stateDir, { recursive: true, force: true });
     // Another desk of the process may still hold its own.
     assert.deepEqual(
       heldDirectories().filter((directory) => directory.startsWith(this.stateDir)),
       [],
     );
   }
-}
-
-function newStateDir(): Promise<string> {
-  return mkdtemp(join(tmpdir(), 'partita-managers-'));
 }
 
 /** For `assert.rejects`: an error of Partita with one of these codes. */

@@ -81,6 +81,16 @@ export async function settled(
   throw new Error(`the state counts ${counted} records instead of ${records} after ${timeoutMs} ms`);
 }
 
+/** The topics of the oracle's processor. */
+export async function createTopics(log: Pick<OracleLog, 'createTopic'>, partitions: number): Promise<void> {
+  for (const topic of ['events', 'totals', 'adjusted', 'dead']) await log.createTopic({ topic, partitions });
+}
+
+/** The keys of what is told of commands that were applied, sorted. */
+export async function adjustedKeys(log: Pick<OracleLog, 'read'>): Promise<readonly string[]> {
+  return (await readAll(log, 'adjusted')).map(({ key }) => Buffer.from(key!).toString()).sort();
+}
+
 /** Everything committed in a topic, by partition and offset. */
 export async function readAll(log: Pick<OracleLog, 'read'>, topic: string): Promise<readonly RawRecord[]> {
   const records: RawRecord[] = [];

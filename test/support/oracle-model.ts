@@ -110,3 +110,29 @@ function sorted<V>(map: ReadonlyMap<string, V>): [string, V][] {
 function text(bytes: Uint8Array | null): string {
   return Buffer.from(bytes ?? []).toString();
 }
+
+/** The keys of the commands that were applied, each of which was so once. */
+export function appliedOnce(dumps: readonly Dump[]): ReadonlySet<string> {
+  const adjustments = dumps.flatMap((dump) => dump.adjustments);
+  assert.deepEqual(
+    adjustments.filter(([, times]) => times !== 1),
+    [],
+    'commands that were applied more than once',
+  );
+  const applied = new Set(adjustments.map(([key]) => key));
+  assert.equal(applied.size, adjustments.length, 'commands that were applied in two partitions');
+  return applied;
+}
+
+/** Commands that were acknowledged are among those that were applied. */
+export function assertNoneLost(acknowledged: Iterable<string>, applied: ReadonlySet<string>): void {
+  const lost = [...acknowledged].filter((key) => !applied.has(key));
+  assert.deepEqual(lost, [], 'acknowledged commands that were lost');
+}
+
+/** All that a state holds, in an order of its own, to compare it with another one's. */
+export function rowsOf(dumps: readonly Dump[]): readonly string[] {
+  return dumps
+    .flatMap(({ totals, adjustments }) => [...totals, ...adjustments].map((entry) => JSON.stringify(entry)))
+    .sort();
+}

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { isPartitaError, type ErrorCode } from '../../src/index.js';
-import { readAll, settled, type Job, type OracleLog } from './oracle-job.js';
+import { createTopics, readAll, settled, type Job, type OracleLog } from './oracle-job.js';
 import {
   assertSuperset,
   assertTotals,
@@ -15,9 +15,9 @@ import {
   type Policy,
 } from './oracle-model.js';
 import type { SeededRandom } from './seeded-random.js';
+import { PATIENCE_MS } from './waiting.js';
 
 export const PARTITIONS = 4;
-const SETTLE_MS = 20_000;
 
 export interface World {
   readonly log: OracleLog;
@@ -48,8 +48,7 @@ export interface RunOptions {
 export async function runOracle(random: SeededRandom, options: RunOptions, world: World): Promise<void> {
   const { policy, guarantee, keys, steps } = options;
   const { log } = world;
-  for (const topic of ['events', 'totals', 'adjusted', 'dead'])
-    await log.createTopic({ topic, partitions: PARTITIONS });
+  await createTopics(log, PARTITIONS);
   const adjusted = new Map<string, number>();
   let job = await world.drive(world.start());
   let peer: Job | undefined;
@@ -77,7 +76,7 @@ export async function runOracle(random: SeededRandom, options: RunOptions, world
   }
   await stopPeer();
   const expected = expectedOf(await readAll(log, 'events'), PARTITIONS);
-  const dumps = await world.drive(settled(job, expected.processed, SETTLE_MS, (ms) => world.pause(ms)));
+  const dumps = await world.drive(settled(job, expected.processed, PATIENCE_MS, (ms) => world.pause(ms)));
   await world.drive(job.stop());
   assertTotals(dumps, expected);
   assert.deepEqual(

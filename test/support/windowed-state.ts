@@ -16,6 +16,8 @@ import type { EngineKind, EngineSnapshot, StorageEngine } from '../../src/storag
 
 export interface CountedResult {
   readonly n: number;
+  /** With `collects`. */
+  readonly values?: readonly number[];
 }
 
 export type CountedWindow = WindowResult<string, CountedResult>;
@@ -28,6 +30,8 @@ export interface WindowedStateOptions {
   readonly closing?: 'key' | 'partition';
   readonly keyClockRetentionMs?: number;
   readonly cacheBytes: number;
+  /** Windows hold what was added, not only how much. */
+  readonly collects?: boolean;
 }
 
 /** Calls between two looks at whether the event loop may run. */
@@ -142,6 +146,18 @@ export class WindowedState {
     }
   }
 
+  /** The open windows of a key, as a query reads them. */
+  current(key: string, read: 'latest' | 'committed' = 'latest'): readonly CountedWindow[] {
+    const scope = new RecordScope();
+    scope.open = true;
+    const { w } = this.#state.queryViews(read, scope) as {
+      readonly w: ReadonlyWindowed<string, CountedResult>;
+    };
+    const windows = w.current(key);
+    scope.open = false;
+    return windows;
+  }
+
   /** A checkpoint, and a new state over what it wrote: nothing is in memory. */
   async reopen(): Promise<void> {
     await this.checkpoint();
@@ -157,13 +173,13 @@ export class WindowedState {
   }
 
   #openState(): void {
-    const { window, graceMs, closing, keyClockRetentionMs, cacheBytes } = this.#options;
+    const { window, graceMs, closing, keyClockRetentionMs, cacheBytes, collects } = this.#options;
     const stores = {
       w: windowed({
         key: string(),
         value: json<number>(),
         window,
-        aggregate: (of) => ({ n: of.count() }),
+        aggregate: (of) => ({ n: of.count(), ...(collects === true ? { values: of.collect() } : {}) }),
         ...(graceMs === undefined ? {} : { graceMs }),
         ...(closing === undefined ? {} : { closing }),
         ...(keyClockRetentionMs === undefined ? {} : { keyClockRetentionMs }),

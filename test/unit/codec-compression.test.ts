@@ -3,9 +3,8 @@
  * is damaged or becomes much larger than it looks.
  */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -17,6 +16,7 @@ import { RecordBatchWriter } from '../../src/codec/record-batch-writer.js';
 import type * as serdesModule from '../../src/codec/serdes.js';
 import { isPartitaError } from '../../src/core/errors.js';
 import { kafkajsDecode, kafkajsEncode, plainRecords } from '../support/kafkajs-codec.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const require = createRequire(import.meta.url);
 const MIB = 1024 * 1024;
@@ -188,40 +188,36 @@ test('every compression that Kafka numbers has its number', () => {
 
 test('without the optional packages everything else works, and errors name what to install', async () => {
   // The built codec in a directory from which no package can be found.
-  const directory = mkdtempSync(join(tmpdir(), 'partita-codec-'));
-  try {
-    writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
-    for (const folder of ['codec', 'core', 'processor']) {
-      cpSync(new URL(`../../src/${folder}`, import.meta.url), join(directory, folder), { recursive: true });
-    }
-    const load = (path: string): Promise<unknown> => import(pathToFileURL(join(directory, path)).href);
-    const alone = (await load('codec/compression.js')) as {
-      compress: typeof compress;
-      decompress: typeof decompress;
-    };
-    const bytes = sample(100);
-    assert.ok(alone.decompress('gzip', alone.compress('gzip', bytes), 100).equals(bytes));
-    for (const [kind, name] of [
-      ['snappy', 'snappy'],
-      ['lz4', 'lz4-napi'],
-      ['zstd', '@toondepauw/node-zstd'],
-    ] as const) {
-      if (kind === 'zstd' && 'zstdCompressSync' in zlib) continue;
-      const packed = compress(kind, bytes);
-      for (const attempt of [() => alone.compress(kind, bytes), () => alone.decompress(kind, packed, 1000)]) {
-        assert.throws(attempt, {
-          code: 'COMPRESSION_UNAVAILABLE',
-          message: new RegExp(`npm install ${name}`),
-        });
-      }
-    }
-    const serdes = (await load('codec/serdes.js')) as typeof serdesModule;
-    assert.equal(serdes.json<number>().decode(serdes.json<number>().encode(5)), 5);
-    assert.throws(() => serdes.msgpack<number>().encode(5), {
-      code: 'SERDE_FAILED',
-      message: /npm install msgpackr/,
-    });
-  } finally {
-    rmSync(directory, { recursive: true });
+  const directory = temporaryDirectory('codec');
+  writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
+  for (const folder of ['codec', 'core', 'processor']) {
+    cpSync(new URL(`../../src/${folder}`, import.meta.url), join(directory, folder), { recursive: true });
   }
+  const load = (path: string): Promise<unknown> => import(pathToFileURL(join(directory, path)).href);
+  const alone = (await load('codec/compression.js')) as {
+    compress: typeof compress;
+    decompress: typeof decompress;
+  };
+  const bytes = sample(100);
+  assert.ok(alone.decompress('gzip', alone.compress('gzip', bytes), 100).equals(bytes));
+  for (const [kind, name] of [
+    ['snappy', 'snappy'],
+    ['lz4', 'lz4-napi'],
+    ['zstd', '@toondepauw/node-zstd'],
+  ] as const) {
+    if (kind === 'zstd' && 'zstdCompressSync' in zlib) continue;
+    const packed = compress(kind, bytes);
+    for (const attempt of [() => alone.compress(kind, bytes), () => alone.decompress(kind, packed, 1000)]) {
+      assert.throws(attempt, {
+        code: 'COMPRESSION_UNAVAILABLE',
+        message: new RegExp(`npm install ${name}`),
+      });
+    }
+  }
+  const serdes = (await load('codec/serdes.js')) as typeof serdesModule;
+  assert.equal(serdes.json<number>().decode(serdes.json<number>().encode(5)), 5);
+  assert.throws(() => serdes.msgpack<number>().encode(5), {
+    code: 'SERDE_FAILED',
+    message: /npm install msgpackr/,
+  });
 });

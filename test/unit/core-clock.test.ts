@@ -6,6 +6,7 @@ import { Backoff } from '../../src/core/backoff.js';
 import { ManualClock, systemClock } from '../../src/core/clock.js';
 import { Deadline } from '../../src/core/deadline.js';
 import { isPartitaError } from '../../src/core/errors.js';
+import { turns } from '../support/waiting.js';
 
 describe('manual clock', () => {
   test('timers fire in the order of their times, each at its own time, the cancelled ones never', () => {
@@ -132,7 +133,7 @@ describe('deadline', () => {
         error.message === 'The commit of orders-3 did not end within 100 ms.',
     );
     fail(new Error('too late'));
-    await new Promise((resolve) => setImmediate(resolve));
+    await turns();
   });
 });
 

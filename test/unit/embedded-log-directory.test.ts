@@ -1,7 +1,5 @@
 /** What a directory log holds after it was closed and opened again: everything, as it was. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
@@ -9,14 +7,13 @@ import { ManualClock } from '../../src/core/clock.js';
 import { isPartitaError } from '../../src/core/errors.js';
 import { embeddedLog, type EmbeddedLog } from '../../src/log/embedded/embedded-log.js';
 import { batchOf, readAll } from '../contract/log-client.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 let root = '';
 before(async () => {
-  root = await mkdtemp(join(tmpdir(), 'partita-dir-'));
+  root = temporaryDirectory('dir');
 });
-after(async () => {
-  await rm(root, { recursive: true });
-});
+after(async () => {});
 
 async function values(log: EmbeddedLog, topic: string): Promise<(string | null)[]> {
   const all: (string | null)[] = [];

@@ -11,10 +11,7 @@ import { type LogStorage, memoryStorage } from '../../src/log/embedded/log-stora
 import { PartitionLog } from '../../src/log/embedded/partition-log.js';
 import { LogGroupSession } from '../../src/log/group/group-session.js';
 import { batchOf, TestMember } from '../contract/log-client.js';
-
-async function turns(count: number): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
-}
+import { turns } from '../support/waiting.js';
 
 async function until(what: string, holds: () => boolean): Promise<void> {
   for (let turn = 0; !holds(); turn++) {

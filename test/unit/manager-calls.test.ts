@@ -14,6 +14,7 @@ import { PartitionCalls } from '../../src/manager/partition-calls.js';
 import { PartitionRouter } from '../../src/manager/partition-router.js';
 import { RecoveryScheduler } from '../../src/manager/recovery-scheduler.js';
 import { PROGRESS, type ActorApi, type Chunk, type CommandCall } from '../../src/threads/protocol.js';
+import { turns } from '../support/waiting.js';
 
 const code =
   (expected: ErrorCode, outcome?: string) =>
@@ -64,10 +65,10 @@ test('a command that had started is rejected after a restart, one that had not r
   const started = held.command(add, bounds);
   const waiting = held.command(add, bounds);
   const last = held.command(add, bounds);
-  await settle();
+  await turns();
   first.started(first.commands[0]!.call.seq);
   for (const { reject } of first.commands) reject(new PartitaError('THREAD_DIED', 'gone'));
-  await settle();
+  await turns();
   held.settle(new Set());
   await assert.rejects(started, code('ACTOR_RESTARTED', 'notApplied'));
   const second = new HeldActor();
@@ -85,7 +86,7 @@ test('a command is acknowledged by its commit even if its actor dies before it c
   const actor = new HeldActor();
   held.attach(actor.api, actor.progress);
   const command = held.command(add, bounds);
-  await settle();
+  await turns();
   const { seq } = actor.commands[0]!.call;
   actor.started(seq);
   held.committed([{ seq, result: 7 }]);
@@ -118,13 +119,13 @@ for (const [outcome, decide] of [
     const actor = new HeldActor();
     held.attach(actor.api, actor.progress);
     const command = held.command(add, bounds);
-    await settle();
+    await turns();
     const { seq } = actor.commands[0]!.call;
     actor.started(seq);
     held.settle(new Set([seq]));
     let settled = false;
     void command.catch(() => (settled = true));
-    await settle();
+    await turns();
     assert.equal(settled, false);
     decide(held);
     await assert.rejects(command, code('ACTOR_RESTARTED', outcome));
@@ -135,7 +136,7 @@ test('a command whose last commit is under way when the partition is lost is tol
   const actor = new HeldActor();
   held.attach(actor.api, actor.progress);
   const [applied, inDoubt, undone, waiting] = [1, 2, 3, 4].map(() => held.command(add, bounds));
-  await settle();
+  await turns();
   const seqs = actor.commands.map(({ call }) => call.seq);
   actor.started(seqs[2]!);
   held.reject(() => new PartitaError('PARTITION_NOT_OWNED', 'gone'));
@@ -163,7 +164,7 @@ test('a call that was given up before it began is never sent', async () => {
   const held = calls();
   const abort = new AbortController();
   const command = held.command(add, { timeoutMs: 100, signal: abort.signal });
-  await settle();
+  await turns();
   abort.abort();
   await assert.rejects(command, code('CALL_ABORTED'));
   const actor = new HeldActor();
@@ -174,7 +175,7 @@ test('a call that was given up before it began is never sent', async () => {
 test('a partition that went to another member rejects what waits and what comes, until it is back', async () => {
   const held = calls();
   const waiting = held.command(add, bounds);
-  await settle();
+  await turns();
   held.reject(() => new PartitaError('PARTITION_NOT_OWNED', 'gone'));
   await assert.rejects(waiting, code('PARTITION_NOT_OWNED'));
   await assert.rejects(held.command(add, bounds), code('PARTITION_NOT_OWNED'));
@@ -182,7 +183,7 @@ test('a partition that went to another member rejects what waits and what comes,
   const actor = new HeldActor();
   held.attach(actor.api, actor.progress);
   void held.command(add, bounds);
-  await settle();
+  await turns();
   assert.equal(actor.commands.length, 1);
 });
 
@@ -191,7 +192,7 @@ test('a command that was sent when the partition was lost, and may still start, 
   const actor = new HeldActor();
   held.attach(actor.api, actor.progress);
   const command = held.command(add, bounds);
-  await settle();
+  await turns();
   held.reject(() => new PartitaError('PARTITION_NOT_OWNED', 'gone'));
   // The actor takes it up before it hears that it is to close, and its commit is not fenced yet.
   actor.started(1);
@@ -241,10 +242,10 @@ test('a partition whose actor is behind is paused at its bound and resumed when 
   assert.equal(router.outstandingBytes, 120);
   assert.equal(actor.chunks[0]!.chunk.epoch, 7);
   actor.chunks[0]!.done();
-  await settle();
+  await turns();
   assert.deepEqual(log, ['pause t-2']);
   actor.chunks[1]!.done();
-  await settle();
+  await turns();
   assert.deepEqual(log, ['pause t-2', 'resume t-2']);
   assert.equal(router.outstandingBytes, 40);
 });
@@ -266,6 +267,27 @@ test('chunks of an earlier epoch, and of partitions without an actor, are droppe
   router.detach(route);
   assert.equal(router.deliver(fetched(3, 10)), false);
   assert.equal(actor.chunks.length, 1);
+});
+
+test('an actor of one input hears once that it is at its end, one of several whenever it is', () => {
+  const router = new PartitionRouter({ bytesMax: 100, bytesTotalMax: 1_000 });
+  const route = (actor: HeldActor, ...topics: readonly string[]) => ({
+    api: actor.api,
+    partition: 2,
+    epoch: 7,
+    inputs: topics.map((topic) => ({ topic, epoch: 3 })),
+    onError: unexpected,
+  });
+  const single = new HeldActor();
+  router.attach(route(single, 't'));
+  assert.deepEqual([router.deliver(fetched(3, 0)), router.deliver(fetched(3, 0))], [true, false]);
+  // Whoever comes after it has heard nothing yet.
+  router.attach(route(single, 't'));
+  assert.deepEqual([router.deliver(fetched(3, 10)), router.deliver(fetched(3, 0))], [true, false]);
+  assert.equal(single.chunks.length, 2);
+  const merging = new HeldActor();
+  router.attach(route(merging, 't', 'other'));
+  assert.deepEqual([router.deliver(fetched(3, 0)), router.deliver(fetched(3, 0))], [true, true]);
 });
 
 test('many partitions share one bound, and get their share back when others go', () => {
@@ -307,12 +329,12 @@ test('no more actors recover at once than allowed, those with least to do first'
       await new Promise<void>((resolve) => ends.push(resolve));
     }),
   );
-  await settle();
+  await turns();
   assert.deepEqual(order, [50, 40]);
   for (let i = 0; i < jobs.length; i++) {
     assert.ok(scheduler.running <= 2);
     ends.shift()!();
-    await settle();
+    await turns();
   }
   await Promise.all(jobs);
   assert.deepEqual(order, [50, 40, 10, 20, 30]);
@@ -329,7 +351,7 @@ test('who gives up waiting for its recovery takes no turn from others', async ()
   );
   const second = scheduler.run(0, abort.signal, () => Promise.resolve('never'));
   const third = scheduler.run(0, new AbortController().signal, () => Promise.resolve('ran'));
-  await settle();
+  await turns();
   abort.abort(new Error('given up'));
   await assert.rejects(second, /given up/);
   end();
@@ -383,10 +405,6 @@ test('a holder is told that somebody waits, and may give way at once', async () 
   (await acquireDirectory('/nowhere/db', options)).release();
   assert.deepEqual(heldDirectories(), []);
 });
-
-function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
 
 function unexpected(error: unknown): void {
   assert.fail(String(error));

@@ -1,11 +1,12 @@
 /** Tests of `manager/parking.ts`: what follows upon what in a group, and what ends a parking. */
 import assert from 'node:assert/strict';
-import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { access, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ManualClock } from '../../src/core/clock.js';
 import { isNext, Parking } from '../../src/manager/parking.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
+import { PATIENCE_MS } from '../support/waiting.js';
 
 const before = { memberId: 'a', generation: 7 };
 
@@ -42,26 +43,22 @@ test('time ends a parking once; one that ended before is not ended again', () =>
 });
 
 test('a note beside the directory ends a parking within a quarter of a second, and is taken away', async () => {
-  const stateDir = await mkdtemp(join(tmpdir(), 'partita-parking-'));
-  try {
-    const clock = new ManualClock();
-    const { over } = parking(clock, join(stateDir, '3'));
-    const look = async (): Promise<void> => {
-      clock.advance(250);
-      // It has looked when the next look is set, or there is none.
-      const until = performance.now() + 5_000;
-      while (clock.pendingTimers === 1 && performance.now() < until)
-        await new Promise((resolve) => setTimeout(resolve, 2));
-    };
-    await look();
-    await look();
-    assert.deepEqual(over, []);
-    await writeFile(join(stateDir, '3.wanted'), '17\n');
-    await look();
-    assert.deepEqual(over, ['another process waits for its directory']);
-    await assert.rejects(access(join(stateDir, '3.wanted')));
-    assert.equal(clock.pendingTimers, 0);
-  } finally {
-    await rm(stateDir, { recursive: true, force: true });
-  }
+  const stateDir = temporaryDirectory('parking');
+  const clock = new ManualClock();
+  const { over } = parking(clock, join(stateDir, '3'));
+  const look = async (): Promise<void> => {
+    clock.advance(250);
+    // It has looked when the next look is set, or there is none.
+    const until = performance.now() + PATIENCE_MS;
+    while (clock.pendingTimers === 1 && performance.now() < until)
+      await new Promise((resolve) => setTimeout(resolve, 2));
+  };
+  await look();
+  await look();
+  assert.deepEqual(over, []);
+  await writeFile(join(stateDir, '3.wanted'), '17\n');
+  await look();
+  assert.deepEqual(over, ['another process waits for its directory']);
+  await assert.rejects(access(join(stateDir, '3.wanted')));
+  assert.equal(clock.pendingTimers, 0);
 });

@@ -6,6 +6,7 @@ import type { CommitOutcome } from '../../src/core/log-types.js';
 import type { GroupSession, LogClient, OutputProducer } from '../../src/log/log-client.js';
 import { PartitionUplink } from '../../src/manager/actor-uplink.js';
 import type { ActorSpec } from '../../src/threads/protocol.js';
+import { turns } from '../support/waiting.js';
 
 test('a commit that is not answered when its actor has ended is in doubt, not undone', async () => {
   const clock = new ManualClock();
@@ -110,7 +111,7 @@ test('commits that are held until a check reach the log after it came out well, 
   let well: () => void = () => undefined;
   uplink.holdCommits(new Promise((resolve) => (well = resolve)));
   const commit = uplink.commit(request);
-  await new Promise((resolve) => setImmediate(resolve));
+  await turns();
   assert.equal(commits, 0);
   well();
   assert.equal((await commit).kind, 'committed');

@@ -1,7 +1,6 @@
 /** Definitions of windowed stores that can't be run are refused where they are made, and changed ones where they are opened. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -23,6 +22,7 @@ import {
 } from '../../src/index.js';
 import { LevelEngine } from '../../src/storage/level-engine.js';
 import { ActorHarness, CHANGELOG } from '../support/actor-harness.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const invalid = { code: 'INVALID_PROCESSOR' };
 const base = { key: string(), value: int64(), window: tumbling(10) };
@@ -97,7 +97,7 @@ test('handlers of windows that are not there, and outputs that are not, are refu
   assert.throws(() => define({ stores: { w: undefined } }), invalid);
 });
 
-test('another definition over existing windows is refused, and leaves changelog and files untouched', async (t) => {
+test('another definition over existing windows is refused, and leaves changelog and files untouched', async () => {
   const definition = (window: Window, more: object = {}) =>
     defineProcessor({
       inputs: { in: topic({ key: string(), value: json<number>() }) },
@@ -119,8 +119,7 @@ test('another definition over existing windows is refused, and leaves changelog 
     stores: { w: keyValue({ key: string(), value: json<number>() }) },
     process: () => undefined,
   }).definition;
-  const directory = await mkdtemp(join(tmpdir(), 'partita-changed-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory('changed');
   const first = definition(tumbling(10));
   await using harness = await ActorHarness.make({
     definition: first,

@@ -18,6 +18,7 @@ import {
   type Window,
 } from '../../src/index.js';
 import { TestDriver } from '../../src/testing/index.js';
+import { turns } from '../support/waiting.js';
 
 interface Options {
   readonly window?: Window;
@@ -360,7 +361,7 @@ test('asynchronous handlers of windows are awaited, one after the other', async 
       { startMs }: { readonly startMs: number },
       { emit }: { emit: { out(key: string, value: unknown): void } },
     ) {
-      await new Promise((resolve) => setImmediate(resolve));
+      await turns();
       emit.out('a', startMs);
     },
   };

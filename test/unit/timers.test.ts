@@ -18,6 +18,7 @@ import {
 } from '../../src/index.js';
 import { ManualClock, TestDriver } from '../../src/testing/index.js';
 import { ActorHarness } from '../support/actor-harness.js';
+import { turns } from '../support/waiting.js';
 
 /** What a record asks for. */
 interface Order {
@@ -100,11 +101,6 @@ async function outputs(driver: Driver): Promise<string[]> {
   return found.map(({ key, value, timestamp }) =>
     value.timer.startsWith('record') ? value.timer : `${value.timer} ${key} @${String(timestamp)}`,
   );
-}
-
-/** Until the actor has done what waits for nothing else. */
-async function turns(): Promise<void> {
-  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 const code =
@@ -665,7 +661,7 @@ test('what was scheduled for a timer that is not declared any more is kept, with
   await harness.crash();
   harness.definition = withTimers(['two', 'one']);
   await harness.boot();
-  await turns();
+  await turns(50);
   await harness.actor.checkpoint('asked');
   assert.deepEqual((await values()).sort(), ['one', 'two']);
   assert.equal(warnings().length, 1);
@@ -709,7 +705,7 @@ test('a parked actor fires what has come due when it runs again', async () => {
   await clock.advanceAsync(5_000);
   assert.deepEqual(await harness.read('fired'), []);
   await harness.resume(false);
-  await turns();
+  await turns(50);
   await harness.actor.checkpoint('asked');
   assert.equal((await harness.read('fired')).length, 1);
 });

@@ -185,7 +185,7 @@ export class KeyWindows implements Blocks {
   }
 
   read(id: number): readonly unknown[] {
-    return readBlock(this.#families, this.key, id);
+    return readBlock(this.#families, this.key, id, 'latest');
   }
 
   /** Writes everything back, in the live layer. */
@@ -246,8 +246,8 @@ export class KeyWindows implements Blocks {
     for (const id of ids) this.#families.blocks.delete(this.key + timeText(id));
   }
 
-  #blocksOf({ parts }: WindowState): readonly number[] {
-    return this.#families.aggregations.flatMap((one, i) => one.blocks?.(parts[i]) ?? []);
+  #blocksOf(state: WindowState): readonly number[] {
+    return blocksOf(this.#families, state);
   }
 
   #bound(parts: readonly unknown[]): number {
@@ -260,8 +260,18 @@ export class KeyWindows implements Blocks {
   }
 }
 
-export function readBlock({ blocks }: WindowFamilies, key: string, id: number): readonly unknown[] {
-  return (blocks.get(key + timeText(id)) ?? []) as readonly unknown[];
+/** Ids of the blocks that a window's values lie in. */
+export function blocksOf({ aggregations }: WindowFamilies, { parts }: WindowState): readonly number[] {
+  return aggregations.flatMap((one, i) => one.blocks?.(parts[i]) ?? []);
+}
+
+export function readBlock(
+  { blocks }: WindowFamilies,
+  key: string,
+  id: number,
+  read: ReadLevel,
+): readonly unknown[] {
+  return (blocks.getAt(read, key + timeText(id)) ?? []) as readonly unknown[];
 }
 
 /** The state of a window that has a row of its own; `undefined`: it is gone. */

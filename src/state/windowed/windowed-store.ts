@@ -154,13 +154,20 @@ export class WindowedStore implements DueSource {
     return !state.done && this.placement.closesAt(state.end) > watermark;
   }
 
-  resultOf(key: unknown, keyText: string, state: WindowState, closed: boolean): Result {
-    const { families } = this;
-    const blocks = families.hasBlocks
-      ? { write: noBlocks, read: (id: number) => readBlock(families, keyText, id) }
-      : NO_BLOCKS;
+  /** @param blockOf what a block of the window's values holds */
+  resultOf(
+    key: unknown,
+    state: WindowState,
+    closed: boolean,
+    blockOf: (id: number) => readonly unknown[],
+  ): Result {
+    const blocks = this.families.hasBlocks ? { write: noBlocks, read: blockOf } : NO_BLOCKS;
     const result = resultOf(this.families.aggregations, state, this.names, blocks);
     return this.#shown(key, state, result, closed);
+  }
+
+  readBlock(key: string, id: number, read: ReadLevel): readonly unknown[] {
+    return readBlock(this.families, key, id, read);
   }
 
   loadWindow(key: string, id: number, read: ReadLevel): WindowState | undefined {
@@ -270,7 +277,7 @@ export class WindowedStore implements DueSource {
     if (handler === undefined) return undefined;
     const key = this.keys.fromKeyText(keyText);
     // Now, since its blocks are about to go.
-    const result = this.resultOf(key, keyText, state, closed);
+    const result = this.resultOf(key, state, closed, (id) => this.readBlock(keyText, id, 'latest'));
     return new WindowCall(
       timestamp ?? (this.#isExclusive ? state.end - 1 : state.end),
       keyText,
@@ -389,8 +396,12 @@ export class WindowedStore implements DueSource {
   }
 
   #shown(key: unknown, state: WindowState, result: unknown, closed: boolean): Result {
-    const startMs = this.#isCount ? state.minTs : state.id;
-    return { key, startMs, endMs: state.end, result, closed };
+    return { key, startMs: this.startOf(state), endMs: state.end, result, closed };
+  }
+
+  /** As results show it. */
+  startOf({ minTs, id }: WindowState): number {
+    return this.#isCount ? minTs : id;
   }
 
   #encoded(key: unknown): Uint8Array {

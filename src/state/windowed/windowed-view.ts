@@ -1,14 +1,16 @@
 /**
  * A windowed store as handlers and queries see it: the windows that the clocks say are open, whether or not those that
- * have closed are gone already. It holds no state of its own.
+ * have closed are gone already. It holds no state of its own. What it shows of all keys, over a time in which the store goes
+ * on, is read by windows-moment.ts.
  */
 import type { AnyStoreDeclaration } from '../../processor/declarations.js';
 import type { WindowedDeclaration, WindowResult, WindowScanOptions } from '../../processor/windowed.js';
 import type { DeclaredStore, StoreParts } from '../declared-store.js';
 import type { ReadLevel } from '../key-value-store.js';
 import type { RecordScope } from '../record-scope.js';
-import type { KeyRow } from './window-state.js';
+import type { KeyRow, WindowState } from './window-state.js';
 import { WindowedStore } from './windowed-store.js';
+import { WindowsMoment } from './windows-moment.js';
 
 type Result = WindowResult<unknown, unknown>;
 
@@ -47,7 +49,13 @@ export class ReadonlyWindowedView {
     this.#scope.check();
     const keyText = this.#store.keys.keyText(key);
     const row = this.#store.row(keyText, this.#read);
-    return row === undefined ? [] : this.#open(key, keyText, row, this.#store.watermarkNow(this.#read));
+    if (row === undefined) return [];
+    const states = row.slots.map((slot) =>
+      typeof slot === 'number' ? this.#store.loadWindow(keyText, slot, this.#read)! : slot,
+    );
+    return openOf(this.#store, row, states, this.#store.watermarkNow(this.#read)).map((state) =>
+      this.#store.resultOf(key, state, false, (id) => this.#store.readBlock(keyText, id, this.#read)),
+    );
   }
 
   async *fetch(key: unknown, fromMs: number, toMs: number): AsyncGenerator<Result, void> {
@@ -61,32 +69,38 @@ export class ReadonlyWindowedView {
   async *all(fromMs: number, toMs: number, options?: WindowScanOptions): AsyncGenerator<Result, void> {
     this.#scope.check();
     let left = options?.limit ?? Infinity;
-    // Of the moment that the scan is of.
-    const watermark = this.#store.watermarkNow(this.#read);
-    const rows = this.#store.families.rows.all(undefined, this.#read, this.#scope);
-    for await (const [keyText, row] of rows) {
-      const key = this.#store.keys.fromKeyText(keyText as string);
-      for (const window of this.#open(key, keyText as string, row as KeyRow, watermark)) {
-        if (window.startMs < fromMs || window.startMs >= toMs) continue;
-        if (left-- <= 0) return;
-        yield window;
+    const store = this.#store;
+    const moment = new WindowsMoment(store.families, this.#read, this.#scope);
+    const watermark = store.watermarkNow(this.#read);
+    try {
+      for await (const [keyText, row] of moment.rows()) {
+        const key = store.keys.fromKeyText(keyText);
+        const all = moment.statesOf(keyText, row);
+        for (const state of openOf(store, row, all instanceof Promise ? await all : all, watermark)) {
+          const startMs = store.startOf(state);
+          if (startMs < fromMs || startMs >= toMs) continue;
+          if (left-- <= 0) return;
+          const asked = moment.blocksOf(keyText, state);
+          const blocks = asked instanceof Promise ? await asked : asked;
+          yield store.resultOf(key, state, false, (id) => blocks.get(id)!);
+        }
       }
+    } finally {
+      await moment.close();
     }
   }
+}
 
-  #open(key: unknown, keyText: string, row: KeyRow, watermark: (keyClock: number) => number): Result[] {
-    const store = this.#store;
-    const states = row.slots.map((slot) =>
-      // One that has a row of its own may be gone since the scan began.
-      typeof slot === 'number' ? store.loadWindow(keyText, slot, this.#read) : slot,
-    );
-    const newest = row.split ? (states.at(-1)?.maxTs ?? -1) : -1;
-    const until = watermark(Math.max(row.clock, newest));
-    return states
-      .filter((state) => state !== undefined)
-      .filter((state) => store.isOpen(state, until))
-      .map((state) => store.resultOf(key, keyText, state, false));
-  }
+/** Those of a key's windows that are open. */
+function openOf(
+  store: WindowedStore,
+  row: KeyRow,
+  states: readonly WindowState[],
+  watermark: (keyClock: number) => number,
+): readonly WindowState[] {
+  const newest = row.split ? (states.at(-1)?.maxTs ?? -1) : -1;
+  const until = watermark(Math.max(row.clock, newest));
+  return states.filter((state) => store.isOpen(state, until));
 }
 
 export class WindowedView extends ReadonlyWindowedView {
