@@ -11,6 +11,7 @@ import { acquireDirectory } from '../../src/manager/directory-registry.js';
 import { deadlyStream } from '../support/deadly-run.js';
 import { GatedWorld, type WorldOptions } from '../support/gated-world.js';
 import { code } from '../support/manager-desk.js';
+import { temporaryDirectory } from '../support/temporary-directory.js';
 
 /** A group that can't be told forgets a member by then. */
 const SESSION_MS = 14_000;
