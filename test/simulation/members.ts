@@ -47,9 +47,10 @@ export class Members {
     return this.#all.filter(({ state }) => state === 'running');
   }
 
-  /** Whether somebody sleeps through a generation. */
+  /** Whether somebody sleeps through a generation in which a guest has committed. */
   get missing(): boolean {
-    return this.#missing?.owner.frozen === true;
+    const guest = this.#guest;
+    return this.#missing?.owner.frozen === true && guest?.state === 'running' && guest.commits > 0;
   }
 
   /** Who starts from now on has one reset more in its options. */

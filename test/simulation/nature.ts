@@ -21,10 +21,25 @@ export interface Nature {
   readonly sessionMs: number;
   /** Messages that arrive in one step, at most. */
   readonly pace: number;
+  /** Chance that time passes in a step, instead of a message. */
+  readonly passing: number;
 }
 
+/** Little goes wrong, but guests come and go, and who is there misses their generations. */
+const TIDAL = {
+  hosts: 1,
+  parkMs: 30_000,
+  checkpointMs: 40,
+  faultChance: 0.01,
+  lossChance: 0,
+  restless: true,
+  sessionMs: 3_000,
+  pace: 8,
+  passing: 0.05,
+} as const;
+
 export function natureOf(random: SeededRandom): Nature {
-  return {
+  const nature: Nature = {
     exactlyOnce: random.chance(0.8),
     partitions: random.between(2, 4),
     hosts: random.between(1, 3),
@@ -39,5 +54,7 @@ export function natureOf(random: SeededRandom): Nature {
     sessionMs: random.pick([1_000, 1_000, 3_000]),
     restless: random.chance(0.4),
     pace: random.pick([1, 3, 8]),
+    passing: 0.12,
   };
+  return random.chance(0.3) ? { ...nature, ...TIDAL } : nature;
 }

@@ -168,7 +168,7 @@ class World {
         // What is seldom sent is lost more often, or it would never be.
         const assigns = text.includes('log: assign');
         const more = assigns ? 8 : text.includes('log: commit') ? 4 : 1;
-        const chance = assigns && this.#stage.nature.restless ? 0.3 : more * this.#stage.nature.lossChance;
+        const chance = assigns && this.#stage.nature.restless ? 0.5 : more * this.#stage.nature.lossChance;
         const rare = random.chance(chance);
         const how = random.pick(canBe);
         if (!rare || !faulty || how === 'arrives') return 'arrives';
@@ -177,7 +177,7 @@ class World {
         return how;
       };
       // Messages travel fast, but time passes as well.
-      if (random.chance(0.12)) this.#stage.passTime(random);
+      if (random.chance(this.#stage.nature.passing)) this.#stage.passTime(random);
       else
         for (let messages = random.between(1, this.#stage.nature.pace); messages > 0; messages--)
           if (this.#stage.scheduler.deliver(random, fate)) await this.#stage.scheduler.settle();
