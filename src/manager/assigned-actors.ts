@@ -5,7 +5,7 @@
  */
 import { PartitaError } from '../core/errors.js';
 import type { TopicPartition } from '../core/log-types.js';
-import type { StreamPlan } from './stream-plan.js';
+import { partitionKey, type StreamPlan } from './stream-plan.js';
 
 export interface AssignedActor {
   readonly plan: StreamPlan;
@@ -26,7 +26,7 @@ export function assignedActors(
   for (const { topic, partition } of partitions) {
     const plan = streamOf.get(topic);
     if (plan === undefined) continue;
-    const key = `${plan.stream}--${partition}`;
+    const key = partitionKey(plan.stream, partition);
     const entry = found.get(key) ?? { plan, partition, inputs: 0 };
     entry.inputs++;
     found.set(key, entry);

@@ -21,7 +21,7 @@ import type { Membership } from './parking.js';
 import { PartitionCalls } from './partition-calls.js';
 import { PartitionKeeper } from './partition-keeper.js';
 import type { TopicIds } from './present-topics.js';
-import type { StreamPlan } from './stream-plan.js';
+import { partitionKey, type StreamPlan } from './stream-plan.js';
 
 export interface AssignmentListener extends KeeperReportsListener {
   /** The group rebalances: partitions are being given back. */
@@ -93,7 +93,7 @@ export class GroupAssignment implements GroupMember {
   }
 
   keeper(stream: string, partition: number): PartitionKeeper | undefined {
-    const keeper = this.#keepers.get(keyOf(stream, partition));
+    const keeper = this.#keepers.get(partitionKey(stream, partition));
     return keeper?.stopped === false ? keeper : undefined;
   }
 
@@ -118,7 +118,7 @@ export class GroupAssignment implements GroupMember {
 
   /** The calls of a partition, whoever owns it: those of others are rejected with their owner's address. */
   calls(plan: StreamPlan, partition: number): PartitionCalls {
-    const key = keyOf(plan.stream, partition);
+    const key = partitionKey(plan.stream, partition);
     let calls = this.#calls.get(key);
     if (calls === undefined) {
       const { clock, options } = this.#options;
@@ -250,7 +250,7 @@ export class GroupAssignment implements GroupMember {
       Array.from({ length: plan.partitions }, (_, partition) => ({ plan, partition })),
     );
     for (const { plan, partition } of everything)
-      this.#calls.get(keyOf(plan.stream, partition))?.reject(() => this.#notOwned(plan, partition));
+      this.#calls.get(partitionKey(plan.stream, partition))?.reject(() => this.#notOwned(plan, partition));
     await Promise.all([...this.#keepers.values()].map((keeper) => keeper.stop({ commit: false, budgetMs })));
   }
 
@@ -274,7 +274,7 @@ export class GroupAssignment implements GroupMember {
     membership: Membership,
     topicIds: () => Promise<TopicIds>,
   ): void {
-    const key = keyOf(plan.stream, partition);
+    const key = partitionKey(plan.stream, partition);
     const previous = this.#keepers.get(key);
     const calls = this.calls(plan, partition);
     if (previous?.parked === true) {
@@ -326,10 +326,10 @@ export class GroupAssignment implements GroupMember {
 
   /** What is not among the assigned is somebody else's: calls are told so, and a parked actor gives way. */
   #rejectForeign(mine: readonly AssignedActor[]): void {
-    const own = new Set(mine.map(({ plan, partition }) => keyOf(plan.stream, partition)));
+    const own = new Set(mine.map(({ plan, partition }) => partitionKey(plan.stream, partition)));
     for (const plan of this.#options.plans)
       for (let partition = 0; partition < plan.partitions; partition++) {
-        const key = keyOf(plan.stream, partition);
+        const key = partitionKey(plan.stream, partition);
         if (own.has(key)) continue;
         this.#calls.get(key)?.reject(() => this.#notOwned(plan, partition));
         const keeper = this.#keepers.get(key);
@@ -352,8 +352,4 @@ export class GroupAssignment implements GroupMember {
 function once<T>(ask: () => Promise<T>): () => Promise<T> {
   let answer: Promise<T> | undefined;
   return () => (answer ??= ask());
-}
-
-function keyOf(stream: string, partition: number): string {
-  return `${stream}--${partition}`;
 }

@@ -3,6 +3,7 @@
  * last interval. Damped: the gain must be clear, it must be so several times in a row, and who has moved stays for a
  * while. It moves nothing itself; `movement.ts` does.
  */
+import { partitionKey } from './stream-plan.js';
 
 export interface ThreadLoad {
   readonly place: number;
@@ -84,16 +85,15 @@ export class Balancer {
     this.#round++;
     for (const [actor, round] of this.#movedAt)
       if (this.#round - round >= COOL_DOWN_ROUNDS) this.#movedAt.delete(actor);
-    const move = decideMove(loads, (actor) => !this.#movedAt.has(keyOf(actor)));
+    const move = decideMove(
+      loads,
+      (actor) => !this.#movedAt.has(partitionKey(actor.stream, actor.partition)),
+    );
     this.#rounds = move !== undefined && move.from === this.#busiest ? this.#rounds + 1 : 1;
     this.#busiest = move?.from;
     if (move === undefined || this.#rounds < ROUNDS_MIN) return undefined;
-    this.#movedAt.set(keyOf(move), this.#round);
+    this.#movedAt.set(partitionKey(move.stream, move.partition), this.#round);
     this.#rounds = 0;
     return move;
   }
-}
-
-function keyOf({ stream, partition }: { readonly stream: string; readonly partition: number }): string {
-  return `${stream}--${partition}`;
 }

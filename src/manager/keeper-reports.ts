@@ -45,59 +45,6 @@ export class KeeperReports implements KeeperListener {
   }
 
   onEvent(keeper: PartitionKeeper, event: ActorEvent): void {
-    this.#forward(keeper, event);
-  }
-
-  onRecovered(keeper: PartitionKeeper, recovered: RecoveredActor): void {
-    this.#recovered(keeper, recovered);
-  }
-
-  onParked(keeper: PartitionKeeper): void {
-    this.#options.emitter.emit('parked', at(keeper));
-  }
-
-  onResumed(keeper: PartitionKeeper, resumed: ResumedActor, parkedMs: number): void {
-    const { cache, emitter } = this.#options;
-    if (resumed.how === 'recovered') this.#recovered(keeper, resumed);
-    else cache.refresh(keeper);
-    emitter.emit('resumed', { ...at(keeper), how: resumed.how, parkedMs });
-  }
-
-  onRestart(keeper: PartitionKeeper, error: unknown, delayMs: number): void {
-    const { emitter, logger } = this.#options;
-    logger.warn({ err: error, ...at(keeper), delayMs }, 'An actor ended and is restarted.');
-    emitter.emit('restarting', { ...at(keeper), error, delayMs });
-  }
-
-  /** A partition can't go on: what becomes of the others is the option's decision. */
-  onFailed(keeper: PartitionKeeper): void {
-    const { emitter, logger, manager, onPartitionFailed } = this.#options;
-    const error = failedError(keeper);
-    logger.error({ err: error, ...at(keeper), then: onPartitionFailed }, 'A partition has failed.');
-    emitter.emit('partitionFailed', { ...at(keeper), error });
-    if (onPartitionFailed === 'failManager') {
-      manager.onFatal(error);
-      return;
-    }
-    this.#options.onDown(keeper);
-    if (onPartitionFailed === 'leaveGroup') manager.onLeave(error);
-  }
-
-  #recovered(keeper: PartitionKeeper, recovered: RecoveredActor): void {
-    const { restoredRecords, restoredBytes, rebuilt, durationMs } = recovered;
-    const place = keeper.place ?? -1;
-    this.#options.emitter.emit('recovered', {
-      ...at(keeper),
-      restoredRecords,
-      restoredBytes,
-      rebuilt,
-      durationMs,
-      place,
-    });
-    this.#options.cache.refresh(keeper);
-  }
-
-  #forward(keeper: PartitionKeeper, event: ActorEvent): void {
     const { emitter, logger } = this.#options;
     const where = at(keeper);
     switch (event.type) {
@@ -130,6 +77,51 @@ export class KeeperReports implements KeeperListener {
         // The keeper acts on it and reports what it does.
         return;
     }
+  }
+
+  onRecovered(keeper: PartitionKeeper, recovered: RecoveredActor): void {
+    const { restoredRecords, restoredBytes, rebuilt, durationMs } = recovered;
+    const place = keeper.place ?? -1;
+    this.#options.emitter.emit('recovered', {
+      ...at(keeper),
+      restoredRecords,
+      restoredBytes,
+      rebuilt,
+      durationMs,
+      place,
+    });
+    this.#options.cache.refresh(keeper);
+  }
+
+  onParked(keeper: PartitionKeeper): void {
+    this.#options.emitter.emit('parked', at(keeper));
+  }
+
+  onResumed(keeper: PartitionKeeper, resumed: ResumedActor, parkedMs: number): void {
+    const { cache, emitter } = this.#options;
+    if (resumed.how === 'recovered') this.onRecovered(keeper, resumed);
+    else cache.refresh(keeper);
+    emitter.emit('resumed', { ...at(keeper), how: resumed.how, parkedMs });
+  }
+
+  onRestart(keeper: PartitionKeeper, error: unknown, delayMs: number): void {
+    const { emitter, logger } = this.#options;
+    logger.warn({ err: error, ...at(keeper), delayMs }, 'An actor ended and is restarted.');
+    emitter.emit('restarting', { ...at(keeper), error, delayMs });
+  }
+
+  /** A partition can't go on: what becomes of the others is the option's decision. */
+  onFailed(keeper: PartitionKeeper): void {
+    const { emitter, logger, manager, onPartitionFailed } = this.#options;
+    const error = failedError(keeper);
+    logger.error({ err: error, ...at(keeper), then: onPartitionFailed }, 'A partition has failed.');
+    emitter.emit('partitionFailed', { ...at(keeper), error });
+    if (onPartitionFailed === 'failManager') {
+      manager.onFatal(error);
+      return;
+    }
+    this.#options.onDown(keeper);
+    if (onPartitionFailed === 'leaveGroup') manager.onLeave(error);
   }
 }
 

@@ -10,6 +10,7 @@ import { isPartitaError, PartitaError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { ActorPlaces } from '../threads/actor-places.js';
 import type { ManagerEvents, MoveReason } from './events.js';
+import { failedError } from './keeper-reports.js';
 import type { ResolvedOptions } from './options.js';
 import { WORKERS_MAX } from './resolve-options.js';
 import type { PartitionKeeper } from './partition-keeper.js';
@@ -171,9 +172,8 @@ export class Movement {
       const inRebalance = this.#options.keepers().some((keeper) => keeper.parked || keeper.leaving);
       if (placeTable.displaced === 0 && !inRebalance) return;
       // Or what is closing anyhow has not closed yet.
-      await clock.sleep(LOOK_EVERY_MS, this.#stopping.signal).catch(() => {
-        this.#options.expectUsable();
-      });
+      // Cut short by a stop, of which the next line tells.
+      await clock.sleep(LOOK_EVERY_MS, this.#stopping.signal).catch(() => undefined);
       this.#options.expectUsable();
     }
     if (placeTable.displaced > 0)
@@ -230,10 +230,7 @@ export class Movement {
     this.#options.expectUsable();
     const { stream } = keeper.plan;
     const { partition } = keeper;
-    if (keeper.state !== 'failed') return this.#options.absent(stream, partition);
-    return new PartitaError('ACTOR_FAILED', `The partition ${stream}-${partition} can't go on.`, {
-      details: { stream, partition },
-    });
+    return keeper.state === 'failed' ? failedError(keeper) : this.#options.absent(stream, partition);
   }
 
   #expectPlace(place: number): void {

@@ -13,6 +13,11 @@ import { isTable } from '../processor/tables.js';
 import type { ChangelogSpec, InputSpec, OutputSpec } from '../threads/protocol.js';
 import type { ResolvedOptions } from './options.js';
 
+/** Names one partition of one stream in maps. */
+export function partitionKey(stream: string, partition: number): string {
+  return `${stream}--${partition}`;
+}
+
 export interface StreamPlan {
   readonly stream: string;
   readonly url: string;
