@@ -36,6 +36,14 @@ async function orders(harness: ActorHarness, ...amounts: readonly number[]): Pro
   await harness.feed('orders');
 }
 
+/** An incarnation that has committed three orders, and is gone. */
+async function livedOnce(harness: ActorHarness): Promise<void> {
+  await harness.boot();
+  await orders(harness, 3);
+  await harness.actor.checkpoint('asked');
+  await harness.crash();
+}
+
 async function outputs(harness: ActorHarness): Promise<(string | null)[]> {
   return (await harness.read('totals')).map(({ value }) => value);
 }
@@ -230,10 +238,7 @@ describe('recovery', () => {
   it('rebuilds files of another engine, and keeps them if the changelog does not hold the state', async () => {
     const directory = temporaryDirectory('actor');
     await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-    await harness.boot();
-    await orders(harness, 3);
-    await harness.actor.checkpoint('asked');
-    await harness.crash();
+    await livedOnce(harness);
     harness.options = { engine: 'rocksdb' };
     const recovered = await harness.boot();
     assert.match(recovered.rebuilt ?? '', /level/);
@@ -243,10 +248,7 @@ describe('recovery', () => {
   it('resumes after the stored offset when the files are there', async () => {
     const directory = temporaryDirectory('actor');
     await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-    await harness.boot();
-    await orders(harness, 3);
-    await harness.actor.checkpoint('asked');
-    await harness.crash();
+    await livedOnce(harness);
     const recovered = await harness.boot();
     assert.equal(recovered.restoredRecords, 0);
     assert.equal(await harness.query('total', 'a'), 3);
@@ -254,10 +256,7 @@ describe('recovery', () => {
 
   it('refuses a store whose declaration has changed, and keeps one that is not declared any more', async () => {
     await using harness = await ActorHarness.make({ definition });
-    await harness.boot();
-    await orders(harness, 3);
-    await harness.actor.checkpoint('asked');
-    await harness.crash();
+    await livedOnce(harness);
     harness.definition = {
       ...definition,
       stores: { totals: keyValue({ key: string(), value: int64() }) },
@@ -285,10 +284,7 @@ describe('recovery', () => {
         operation === 'read' && hold ? new Promise<void>((resolve) => (held = resolve)) : undefined,
     };
     await using harness = await ActorHarness.make({ definition, log: { faults } });
-    await harness.boot();
-    await orders(harness, 3);
-    await harness.actor.checkpoint('asked');
-    await harness.crash();
+    await livedOnce(harness);
     hold = true;
     const booting = assert.rejects(harness.boot());
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -348,10 +344,7 @@ describe('recovery', () => {
   it('remembers how old its state is over a tail of the changelog that compaction has emptied', async () => {
     const directory = temporaryDirectory('actor');
     await using harness = await ActorHarness.make({ definition, directory, options: { engine: 'level' } });
-    await harness.boot();
-    await orders(harness, 3);
-    await harness.actor.checkpoint('asked');
-    await harness.crash();
+    await livedOnce(harness);
     const { client } = harness;
     const read = client.read.bind(client);
     client.read = async (request) => ({ ...(await read(request)), bytes: new ArrayBuffer(0) });

@@ -40,17 +40,7 @@ const MOMENTS: readonly Moment[] = [
   {
     title: 'a directory that somebody else holds',
     prepare: async (world) => {
-      const { clock } = world.threads;
-      const holding = await acquireDirectory(`${world.stateDir}/g/deadly/0`, {
-        holder: 'the test',
-        budgetMs: 60_000,
-        clock,
-        signal: new AbortController().signal,
-      });
-      world.atStop(() => {
-        holding.release();
-        return Promise.resolve();
-      });
+      await holdDirectory(world, 0);
     },
   },
   {
@@ -58,17 +48,7 @@ const MOMENTS: readonly Moment[] = [
     options: { openBudgetMs: 10, restarts: { firstMs: 300_000, maxMs: 300_000 } },
     prepare: async (world) => {
       for (const partition of [0, 1, 2]) {
-        const { clock } = world.threads;
-        const holding = await acquireDirectory(`${world.stateDir}/g/deadly/${partition}`, {
-          holder: 'the test',
-          budgetMs: 60_000,
-          clock,
-          signal: new AbortController().signal,
-        });
-        world.atStop(() => {
-          holding.release();
-          return Promise.resolve();
-        });
+        await holdDirectory(world, partition);
       }
     },
   },
@@ -183,6 +163,21 @@ test('an abort after the start changes nothing, and the signal keeps no listener
     await world.close();
   }
 });
+
+/** Somebody else has it until the world is stopped. */
+async function holdDirectory(world: GatedWorld, partition: number): Promise<void> {
+  const { clock } = world.threads;
+  const holding = await acquireDirectory(`${world.stateDir}/g/deadly/${partition}`, {
+    holder: 'the test',
+    budgetMs: 60_000,
+    clock,
+    signal: new AbortController().signal,
+  });
+  world.atStop(() => {
+    holding.release();
+    return Promise.resolve();
+  });
+}
 
 function start(options: Pick<ManagerOptions, 'log' | 'signal' | 'stopDeadlineMs'>, world?: GatedWorld) {
   const all = {

@@ -72,7 +72,7 @@ export class Members {
 
   /** Whoever did not hear of its assignment sleeps as long as it may stay a member: others come and go meanwhile. */
   missGeneration(name: string, note: (kind: string) => void): void {
-    const member = this.#all.find(({ owner, state }) => owner.name === name && state === 'running');
+    const member = this.running.find(({ owner }) => owner.name === name);
     if (member === undefined || member.owner.frozen) return;
     note('generations missed');
     this.freeze(member, this.#stage.nature.sessionMs - 250);
@@ -86,7 +86,7 @@ export class Members {
   }
 
   join(): Member {
-    const busy = new Set(this.#all.filter(({ state }) => state !== 'gone').map(({ host }) => host));
+    const busy = new Set(this.here.map(({ host }) => host));
     const hosts = Array.from({ length: this.#stage.nature.hosts }, (_, at) => `host${at}`);
     return this.startOn(hosts.find((host) => !busy.has(host)) ?? 'host-spare');
   }
@@ -213,7 +213,7 @@ export class Members {
       this.#stage.scheduler.tell(`${member.owner.name} has stopped${how}`);
       const { size } = member.owner.timers;
       if (size > 0) this.#stage.breaks(new Broken(`${member.owner.name} has left ${size} timers behind`));
-      this.#stage.owners.get(member.owner.name)!.die();
+      member.owner.die();
       this.#free(member);
     };
     member.manager!.stop({ deadlineMs }).then(

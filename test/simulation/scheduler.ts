@@ -77,8 +77,6 @@ export class Scheduler {
   readonly #stalled = new Map<string, number>();
   readonly #hash = createHash('sha256');
   readonly #turns: () => number;
-  /** Everything arrives at once, in order. */
-  healed = false;
 
   /** @param pending how many immediates the world waits for */
   constructor(pending: () => number) {

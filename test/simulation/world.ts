@@ -142,7 +142,7 @@ class World {
       this.#faultySteps.push(step);
     };
     this.#members.thawSome();
-    if (this.#members.all.every(({ state }) => state === 'gone')) this.#members.join();
+    if (this.#members.here.length === 0) this.#members.join();
     if (random.chance(this.#stage.nature.faultChance)) {
       const kind = faulty ? await strike(this.#stage, this.#members, random) : undefined;
       if (kind !== undefined) note(kind);
@@ -203,24 +203,21 @@ class World {
       this.#members.join();
     await this.#until('all records are committed and all calls answered', () => this.#isQuiet());
     await this.#compare();
-    for (const member of this.#members.all)
-      if (member.state === 'running') this.#members.leave(member, 30_000);
-    await this.#until('all managers have stopped', () =>
-      this.#members.all.every(({ state }) => state === 'gone'),
-    );
+    for (const member of this.#members.running) this.#members.leave(member, 30_000);
+    await this.#until('all managers have stopped', () => this.#members.here.length === 0);
     this.#expectNothingLeft();
     this.#stage.scheduler.tell('a manager without any database restores the changelog');
     this.#members.startOn('host-restored');
     await this.#until('it serves', () => this.#isQuiet());
     await this.#compare();
     this.#members.leave(this.#members.all.at(-1)!, 30_000);
-    await this.#until('it has stopped', () => this.#members.all.every(({ state }) => state === 'gone'));
+    await this.#until('it has stopped', () => this.#members.here.length === 0);
     this.#expectNothingLeft();
   }
 
   async #isQuiet(): Promise<boolean> {
-    const here = this.#members.all.filter(({ state }) => state !== 'gone');
-    if (here.length === 0 && this.#members.all.every(({ state }) => state === 'gone')) this.#members.join();
+    const { here } = this.#members;
+    if (here.length === 0) this.#members.join();
     if (here.length === 0 || here.some(({ state }) => state !== 'running')) return false;
     if (
       this.#stage.models.some(
@@ -228,8 +225,7 @@ class World {
       )
     )
       return false;
-    const alive = here.flatMap(({ manager }) => (manager === undefined ? [] : [manager]));
-    const stats = await Promise.all(alive.map((manager) => manager.stats()));
+    const stats = await Promise.all(here.map(({ manager }) => manager!.stats()));
     const serving = stats.flatMap(({ partitions }) => partitions);
     return (
       serving.length === this.#stage.nature.partitions && serving.every(({ state }) => state === 'running')
